@@ -272,7 +272,7 @@ def ends_by_response(design) -> dict[str, tuple[float, float]]:
     """Return the ends that responses set to parameters of the family that are one number for all rows."""
     moved = {part.formula for part in design.residual.formulas}
     bounded = [own for own in free_auxiliaries(design) if own.within is not None and own.name not in moved]
-    return {own.name: own.within(design.seen) for own in bounded if len(design.seen)}
+    return {own.name: own.within(design.most) for own in bounded if len(design.most)}
 
 
 def coefficients(design) -> list[Parameter]:

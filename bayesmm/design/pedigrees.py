@@ -99,12 +99,19 @@ class Pedigree:
 
     def drawn(self, noise: Array) -> Array:
         """Return T D^1/2 x, whose covariance is A, for standard normal x, (m, q)."""
-        b = np.sqrt(self.own)[:, None] * noise
+        b = np.zeros((self.m + 1, noise.shape[1]))  # the last is NOBODY
+        b[:-1] = np.sqrt(self.own)[:, None] * noise
+        for animals in self.generations[1:]:
+            b[animals] += 0.5 * (b[self.sire[animals]] + b[self.dam[animals]])
+        return b[:-1]
+
+    @cached_property
+    def generations(self) -> list[Array]:
+        """The animals by the longest way back to a founder."""
+        depth = np.full(self.m + 1, -1)
         for i, (sire, dam) in enumerate(zip(self.sire.tolist(), self.dam.tolist(), strict=True)):
-            for parent in (sire, dam):
-                if parent >= 0:
-                    b[i] += 0.5 * b[parent]
-        return b
+            depth[i] = 1 + max(depth[sire], depth[dam])
+        return [np.flatnonzero(depth[:-1] == k) for k in range(depth.max(initial=0) + 1)]
 
     def precision(self) -> "csc_array":
         """Return A^-1, (m, m), sparse."""
@@ -132,8 +139,8 @@ def read_pedigree(name: str, frame: object) -> tuple[tuple[str, ...], Pedigree]:
     """
     ids, parents = _columns(name, frame)
     known = dict(zip(ids, parents, strict=True))
-    founders = {one for pair in parents for one in pair if one is not None and one not in known}
-    known = dict.fromkeys(sorted(founders), (None, None)) | known
+    known |= {one: (None, None) for pair in parents for one in pair if one is not None and one not in known}
+    known = {one: known[one] for one in sorted(known)}  # whatever the order of the rows
     order = _parents_first(name, known)
     place: dict[str | None, int] = {None: NOBODY} | {one: i for i, one in enumerate(order)}
     sire, dam = (np.array([place[known[one][k]] for one in order], dtype=np.int64) for k in (0, 1))
@@ -157,6 +164,12 @@ def _columns(name: str, frame: object) -> tuple[list[str], list[tuple]]:
     ids, parents = found["id"], list(zip(found["sire"], found["dam"], strict=True))
     if None in ids:
         raise DataError(f"the pedigree matrices[{name!r}] has rows without an id")
+    unclear = next((one for one in ids if one in UNKNOWN), None)
+    if unclear is not None:
+        raise DataError(
+            f"the pedigree matrices[{name!r}] has the id {unclear!r}, which says of a parent that it is not known; "
+            "give that animal another id"
+        )
     if len(set(ids)) < len(ids):
         seen_before: set[str] = set()
         twice = next(one for one in ids if one in seen_before or seen_before.add(one))

@@ -186,10 +186,10 @@ class Design:
         return self.trials if self.limits is None else self.limits.size
 
     @property
-    def seen(self) -> np.ndarray:
-        """The responses that are known exactly and count, (m,)."""
-        counts = np.ones(self.n, dtype=bool) if self.weights is None else self.weights > 0
-        return self.y[counts if self.limits is None else counts & ~self.limits.censored]
+    def most(self) -> np.ndarray:
+        """What the responses are at most, (m,), of those that count and have such an end."""
+        upper = self.y if self.limits is None else self.limits.upper(self.y)
+        return upper[np.isfinite(upper) & (True if self.weights is None else self.weights > 0)]
 
     @property
     def row_data(self) -> dict[str, np.ndarray]:

@@ -70,7 +70,7 @@ class Relation:
     def variances(self) -> Array:
         """Its diagonal, (G,)."""
         own = self.given
-        return own.pedigree.variances[own.at] if isinstance(own, Members) else np.diag(own)
+        return own.family.pedigree.variances[own.family.at] if isinstance(own, Members) else np.diag(own)
 
     @cached_property
     def root(self) -> Array:
@@ -108,8 +108,8 @@ class Members:
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """The places, and the pedigree's."""
-        return self.at, self.pedigree.sire, self.pedigree.dam
+        """The places, and the parents of all, whichever is which."""
+        return self.at, np.sort([self.pedigree.sire, self.pedigree.dam], axis=0)
 
     @cached_property
     def family(self) -> "Members":

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from bayesmm.design.covariance.structure import Covariance, Entry, Part
-from bayesmm.design.related_levels import Members, Relation
+from bayesmm.design.related_levels import MOST_DENSE, Members, Relation
 from bayesmm.design.residual.structure import lies_within, residual_weights, typical_weight
 from bayesmm.design.summed import is_summed
 from bayesmm.design.term_basis import TermBases, untouched
@@ -35,7 +35,7 @@ def is_turned(design) -> bool:
 
     See `bayesmm.likelihood.turned`; this is for up to some thousand levels.
     """
-    return _leads(design, MOST_COUPLED) and len(related_blocks(design)[0].levels) <= MOST_TURNED
+    return _leads(design, MOST_COUPLED) and len(related_blocks(design)[0].levels) <= MOST_TURNED and has_dense(design)
 
 
 def is_sparse(design) -> bool:
@@ -43,12 +43,22 @@ def is_sparse(design) -> bool:
 
     See `bayesmm.likelihood.pedigrees`.
     """
-    return _leads(design, MOST_SPARSE) and not is_turned(design) and is_of_pedigree(design)
+    return (
+        _leads(design, MOST_SPARSE)
+        and not is_turned(design)
+        and isinstance(related_blocks(design)[0].relation.given, Members)
+    )
 
 
-def is_of_pedigree(design) -> bool:
-    """Return whether the related levels are animals of a pedigree."""
-    return isinstance(related_blocks(design)[0].relation.given, Members)
+def is_coupled(design) -> bool:
+    """Return whether the other factors of a sparse design make an evaluation long."""
+    return not _leads(design, MOST_COUPLED)
+
+
+def has_dense(design) -> bool:
+    """Return whether the related levels have a covariance matrix of moderate size."""
+    own = related_blocks(design)[0].relation.given
+    return not isinstance(own, Members) or own.family.pedigree.m <= MOST_DENSE
 
 
 def related_blocks(design) -> list:

@@ -32,7 +32,6 @@ from bayesmm.likelihood.coordinates import (
     arctanh_partial,
     coordinate,
     first_terms,
-    support_ends,
 )
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.gaussian import (
@@ -236,18 +235,16 @@ def start_values(
     scalars, before = [scalars[j] for j in first_terms(c)], 0.0
     for i, (place, value) in enumerate(zip(places, [*scalars, *others], strict=True)):
         if c.kind[i] != FIXED:
-            x[c.at[i]] = coordinate(c, i, inside(priors[place], value), before)
+            x[c.at[i]] = coordinate(c, i, inside(priors[place], value, c.ends[i]), before)
         before = value
     return x
 
 
-def inside(prior: Prior, value: float) -> float:
-    """Return the value, or one near to it that is inside the support of the prior."""
-    if prior.support == "positive":
-        return value if value > 0 else abs(value) or 1.0
-    if prior.support != "interval":
-        return value
-    low, high = support_ends(prior)
+def inside(prior: Prior, value: float, ends: Sequence[float]) -> float:
+    """Return the value, or one near to it that is inside of the ends of the parameter."""
+    low, high = ends
+    if not np.isfinite(high - low):
+        return (value if value > 0 else abs(value) or 1.0) if prior.support == "positive" else value
     margin = START_MARGIN * (high - low)
     return float(np.clip(value, low + margin, high - margin))
 

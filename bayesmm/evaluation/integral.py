@@ -96,6 +96,8 @@ def refusal(fit) -> str | None:
 def marginal_of(fit, priors: Priors | None = None) -> Marginal:
     """Return the marginal posterior of a fit's model, or of that with other priors at the same places.
 
+    Its coordinates are those of fewer rows too: see `without`.
+
     Raises
     ------
     ValueError
@@ -107,7 +109,7 @@ def marginal_of(fit, priors: Priors | None = None) -> Marginal:
     design, priors = fit.design, fit.model.priors if priors is None else priors
     if design.family.gaussian:
         return marginal(design, priors, integrate(design, priors))
-    return generalised(design, priors)
+    return generalised(design, priors, inside=False)
 
 
 def is_small(model: Marginal) -> bool:
@@ -122,6 +124,7 @@ def work(model: Marginal) -> float:
     else:
         cp = model.integrated.problem.cp
         one = float(np.square(np.diff(cp.leading.start)).sum()) + float(len(cp.rest.z)) ** 3
+        one += 0.0 if cp.kin is None else cp.kin.work(len(cp.rest.z))
     return (ADAPTATIONS * ADAPTATION_DRAWS + DRAWS) * max(one, LEAST_COST)
 
 

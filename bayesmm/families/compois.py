@@ -20,8 +20,10 @@ from bayesmm.runtime.messages import Message
 
 Array = np.ndarray
 
-LARGEST_ETA, SMALLEST_ETA = 14.0, -200.0  # sums for a mean of a million have some 10^5 terms
+LARGEST_ETA, SMALLEST_ETA = 14.0, -200.0
+MOST_TERMS = 1e5  # of a sum: a millisecond; means of thousands that vary as geometric counts do have more
 NEGLIGIBLE = 1e-18  # of a term beside the largest
+FAR, PER_SD = 12.0, 4.0  # sds from 0, from which on so many terms for each sd are enough
 STEPS, CLOSE = 60, 1e-14  # of Newton's method, and the distance of the logarithms of the means at which it ends
 LARGEST_SHAPE = 20.0  # to start with
 FEW = 0.2  # of a variance: with less of it a count is one of three
@@ -60,23 +62,51 @@ def theta_ends(eta, shape):
 
 
 @kernel
+def possible(eta, shape):
+    """Return whether the sums are of moderate length: of 40 means, or 20 sds, or of some for each sd."""
+    if not (eta < LARGEST_ETA and eta > SMALLEST_ETA and shape > 0.0):
+        return False
+    mu = math.exp(eta)
+    return mu * shape > 2.0 * FAR * FAR or min(40.0 * mu, 20.0 * math.sqrt(mu / shape)) < MOST_TERMS
+
+
+@kernel
+def log_factorials(m, i):
+    """Return log((m + i)! / m!) - i log m, by Stirling's series: for large m."""
+    a, b = 1.0 / m, 1.0 / (m + i)
+    rest = (b - a) / 12.0 - (b**3 - a**3) / 360.0 + (b**5 - a**5) / 1260.0
+    return (m + i + 0.5) * math.log1p(i * a) - i + rest
+
+
+@kernel
 def sums(theta, shape):
     """Return the largest term's place M, log Z less its logarithm, mean, three cumulants, E log Y!, and a covariance.
 
     The cumulants are those of second to fourth order; the logarithms of Y! are less that of M!; the covariance is that
     of Y and log Y!.
+
+    Where 0 is far from a wide distribution every h-th term is enough, with the weight h: by Poisson's summation formula
+    the error is about exp(-2 pi^2 sd^2 / h^2), here below 1e-100.
     """
     top = float(math.floor(math.exp(min(theta / shape, LARGEST_ETA + 1.0))))
+    h = math.floor(math.sqrt(top / shape) / PER_SD) if top * shape > FAR * FAR else 1.0
+    log_top = math.log(top) if h > 1.0 else 0.0
     s0, s1, s2, s3, s4, t1, t2 = 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for sign in (1.0, -1.0):
         term, own, i = 1.0, 0.0, 0.0
         while True:
             if sign < 0.0 and top + i < 0.5:
                 break
-            log_y = math.log(top + i + 1.0) if sign > 0.0 else math.log(top + i)
-            i += sign
-            own += sign * log_y
-            term *= math.exp(sign * (theta - shape * log_y))
+            if h > 1.0:
+                i += sign * h
+                beside = log_factorials(top, i)
+                own = i * log_top + beside
+                term = math.exp(i * (theta - shape * log_top) - shape * beside)
+            else:
+                log_y = math.log(top + i + 1.0) if sign > 0.0 else math.log(top + i)
+                i += sign
+                own += sign * log_y
+                term *= math.exp(sign * (theta - shape * log_y))
             s0 += term
             a = term * i
             s1 += a
@@ -85,13 +115,13 @@ def sums(theta, shape):
             s4 += a * i * i * i
             t1 += term * own
             t2 += a * own
-            if term * (1.0 + i * i) < NEGLIGIBLE * s0:
+            if not term * (1.0 + i * i) >= NEGLIGIBLE * s0:  # also of what is no number
                 break
     m, b2, b3, b4, own = s1 / s0, s2 / s0, s3 / s0, s4 / s0, t1 / s0
     v = b2 - m * m
     k3 = b3 - 3.0 * m * b2 + 2.0 * m * m * m
     k4 = b4 - 4.0 * m * b3 + 6.0 * m * m * b2 - 3.0 * m * m * m * m - 3.0 * v * v
-    return top, math.log(s0), top + m, v, k3, k4, own, t2 / s0 - m * own
+    return top, math.log(s0 * max(h, 1.0)), top + m, v, k3, k4, own, t2 / s0 - m * own
 
 
 @kernel
@@ -121,7 +151,7 @@ def solved(eta, shape):
 @kernel
 def density(link, y, size, eta, aux):
     """Return the log density and its derivatives: see `Kernels`; g is d theta / d eta."""
-    if not (eta < LARGEST_ETA and eta > SMALLEST_ETA):
+    if not possible(eta, aux[0]):
         return -math.inf, 0.0, 0.0, 0.0
     theta, (top, log_z, mu, v, k3, k4, _, _) = solved(eta, aux[0])
     value = (y - top) * theta - aux[0] * (math.lgamma(y + 1.0) - math.lgamma(top + 1.0)) - log_z
@@ -135,7 +165,7 @@ def density(link, y, size, eta, aux):
 @kernel
 def score(link, y, size, eta, aux):
     """Return the derivative in the shape."""
-    if not (eta < LARGEST_ETA and eta > SMALLEST_ETA):
+    if not possible(eta, aux[0]):
         return 0.0, 0.0
     _, (top, _, mu, v, _, _, own, c) = solved(eta, aux[0])
     return (y - mu) * c / v - (math.lgamma(y + 1.0) - math.lgamma(top + 1.0)) + own, 0.0

@@ -46,6 +46,10 @@ class Limits:
         """Whether each row is, (n,)."""
         return ~np.isnan(self.other)
 
+    def upper(self, y: Array) -> Array:
+        """Return the largest value that each response may have, (n,): itself where it is known."""
+        return np.where(self.censored, np.fmax(y, self.other), y)
+
     @property
     def truncated(self) -> bool:
         """Whether there are limits."""

@@ -77,9 +77,12 @@ def marginal(design: Design, priors: Mapping[str, Prior], integrated: Integrated
     return Marginal(design, integrated, posterior, places, names, integrated.bases, structure=structure)
 
 
-def generalised(design: Design, priors: Mapping[str, Prior]) -> Marginal:
-    """Return the marginal posterior of a generalised model that `has_marginal`; `priors` as for `marginal`."""
-    c, places = generalised_coordinates(design, priors)
+def generalised(design: Design, priors: Mapping[str, Prior], *, inside: bool = True) -> Marginal:
+    """Return the marginal posterior of a generalised model that `has_marginal`; `priors` as for `marginal`.
+
+    `inside` as for `generalised_coordinates`.
+    """
+    c, places = generalised_coordinates(design, priors, inside=inside)
     posterior = generalised_posterior(c, prior_design(design, priors))
     structure, bases = generalised_structure(design), prior_bases(design, priors)
     means, own = threshold_means(design, priors), None if structure.plain else structure
@@ -115,20 +118,20 @@ def auxiliary_starts(integrated: Integrated, spread: float) -> list[float]:
 
 
 def generalised_coordinates(
-    design: Design, priors: Mapping[str, Prior], *, jacobian: bool = True, effects: int = 0
+    design: Design, priors: Mapping[str, Prior], *, jacobian: bool = True, effects: int = 0, inside: bool = True
 ) -> tuple[Coordinates, tuple[str, ...]]:
     """Return the coordinates of a generalised model and the places of their scalars but the `effects`, which end them.
 
-    `jacobian` and `effects` as for `coordinates`.
+    `jacobian` and `effects` as for `coordinates`. `inside`: parameters stay inside of the ends that the responses set
+    to them; else coordinates are those of the priors alone, and so of any rows.
     """
     places, own = coefficient_places(priors, design), own_parameters(design)
     first, last = len(own.scalars), len(own.scalars) + own.ascending
     ascending, structure = own.labels[first + 1 : last], generalised_structure(design)
     further = structure.names[len(own.labels) :]
     stretched = [name for name in further if name not in structure.signed and priors[name].support == "interval"]
-    options = dict(
-        ascending=ascending, signed=structure.signed, stretched=stretched, within=ends_by_response(design)
-    )  # fmt: skip
+    within = ends_by_response(design) if inside else {}
+    options = dict(ascending=ascending, signed=structure.signed, stretched=stretched, within=within)
     given = structure.blocks, priors, structure.names, places
     c = coordinates(*given, jacobian=jacobian, effects=effects, **options)
     if ascending and len({priors[label] for label in own.labels[first:last]}) == 1:

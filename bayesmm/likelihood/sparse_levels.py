@@ -14,6 +14,7 @@ import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numba import carray
@@ -43,6 +44,8 @@ from bayesmm.likelihood.sparse_cholesky import (
     solve_upper_rows,
 )
 
+INDIRECT = 5.0  # a sparse multiply-add takes as long as so many dense ones
+
 
 class KinData(NamedTuple):
     """What compiled code knows of related levels."""
@@ -70,12 +73,27 @@ class Kin(NamedTuple):
         """How many there are."""
         return len(self.data.pattern.start) - 1
 
+    def work(self, m: int) -> float:
+        """Return about the multiply-adds of a value with m columns in the rest."""
+        columns = np.diff(self.data.pattern.start).astype(float)
+        return INDIRECT * float(columns @ columns + columns.sum() * (m + 1)) + self.n * float(m) ** 2
+
 
 read_kin = reader(KinData)
 
 
 def kin_of(relation: Relation) -> Kin:
-    """Return the animals of a relation in the order of elimination."""
+    """Return the animals of a relation in the order of elimination, made once for each."""
+    if relation not in KEPT:
+        KEPT[relation] = _kin_of(relation)
+    return KEPT[relation]
+
+
+# of the relations that there are: designs of other responses share them
+KEPT: WeakKeyDictionary[Relation, Kin] = WeakKeyDictionary()
+
+
+def _kin_of(relation: Relation) -> Kin:
     family = relation.given.family
     precision = family.pedigree.precision()
     order = order_of(precision)

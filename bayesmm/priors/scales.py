@@ -103,5 +103,5 @@ def auxiliary_priors(design: Design) -> Iterator[tuple[Auxiliary, Prior]]:
     """Yield the auxiliaries that name their default prior, with it."""
     for parameter in free_auxiliaries(design):
         if parameter.prior:
-            bounded = parameter.within is not None and len(design.seen)  # of what is censored nothing is below all
-            yield parameter, Prior(parameter.prior, **parameter.numbers(design.seen if bounded else design.y))
+            bounded = parameter.within is not None and len(design.most)
+            yield parameter, Prior(parameter.prior, **parameter.numbers(design.most if bounded else design.y))

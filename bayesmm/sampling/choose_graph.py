@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesmm.design.covariance.structures import structured_terms
 from bayesmm.design.records import Block, Design
-from bayesmm.design.relations import crosses, is_related, is_sparse, is_turned, related_blocks
+from bayesmm.design.relations import crosses, has_dense, is_coupled, is_related, is_sparse, is_turned, related_blocks
 from bayesmm.design.residual.structure import check_no_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
@@ -71,13 +71,7 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
             raise DataError("effects='explicit' needs the rows, and the data are a lazy frame; use effects='marginal'")
         return "marginal"
     if is_sparse(design):
-        if effects == "explicit":
-            G = len(related_blocks(design)[0].levels)
-            raise DataError(
-                f"effects='explicit' needs the covariances of all pairs of {G:,} related levels; use "
-                "effects='marginal', the default"
-            )
-        return "marginal"
+        return _sparse_effects(design, effects)
     if is_turned(design):
         alone = "marginal" if len(design.blocks) == 1 else None
         return alone if effects == "auto" else effects
@@ -91,6 +85,19 @@ def settled_effects(design: Design, priors: Mapping[str, Prior], effects: str) -
             check_no_parameters(design, "effects='marginal'", "use effects='explicit'")
         return "explicit"
     return None if effects == "auto" else effects
+
+
+def _sparse_effects(design: Design, effects: str) -> str:
+    """Return which graph `effects` means for animals of a pedigree."""
+    if effects == "explicit" and not has_dense(design):
+        G = len(related_blocks(design)[0].levels)
+        raise DataError(
+            f"effects='explicit', and with it prior_predictive(), needs the covariances of all pairs of {G:,} related "
+            "levels; effects='marginal', the default of sample(), and simulate() do without"
+        )
+    if effects == "auto":
+        return "explicit" if has_dense(design) and is_coupled(design) else "marginal"
+    return effects
 
 
 def compiled_alone(design: Design, priors: Mapping[str, Prior]) -> bool:

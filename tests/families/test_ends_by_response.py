@@ -49,10 +49,29 @@ def test_a_prior_beyond_the_smallest_response_is_sampled_without_meeting_the_wal
 
 
 def test_what_is_censored_or_does_not_count_does_not_bound():
-    data = {"y": [0.9, 1.1, 1.4, 2.0, 0.1, 0.05], "c": [0, 0, 0, 0, 1, 0], "w": [1, 1, 1, 1, 1, 0]}
-    model = bmm.Model("y | cens(c) ~ 1", data, "shifted_lognormal", weights="w")
-    assert model.design.seen.tolist() == [0.9, 1.1, 1.4, 2.0]
-    assert model.priors["ndt"].parameters == {"lower": 0.0, "upper": 0.9}
+    data = {"y": [0.9, 1.1, 1.4, 0.3, 0.1, 0.2, 0.05], "c": [0, 0, 0, 2, 1, -1, 0], "w": [1] * 6 + [0]}
+    data["upper"] = [np.nan] * 3 + [0.8, np.nan, np.nan, np.nan]
+    model = bmm.Model("y | cens(c, upper) ~ 1", data, "shifted_lognormal", weights="w")
+    assert model.design.most.tolist() == [0.9, 1.1, 1.4, 0.8, 0.2]
+    assert model.priors["ndt"].parameters == {"lower": 0.0, "upper": 0.2}
+
+
+def test_leaving_out_the_smallest_response_lets_the_bound_go():
+    """log p(y_min | the others) by quadrature over ndt: its draws given all rows never come above y_min."""
+    y = np.append(0.25, 0.4 + np.exp(np.random.default_rng(4).normal(-1.0, SIGMA, 30)))
+    prior = bmm.Prior("HalfNormal", sigma=3.0)
+    fit = bmm.Model("y ~ 1", {"y": y}, "shifted_lognormal", {**TIGHT, "ndt": prior}).sample(
+        1000, chains=2, seed=1, progress=False, cores=1
+    )
+
+    def evidence(y):
+        def density(ndt):
+            return np.exp(prior.logpdf(ndt) + stats.lognorm.logpdf(y, SIGMA, loc=ndt, scale=np.exp(-1.0)).sum())
+
+        return np.log(integrate.quad(density, 0.0, y.min(), limit=400)[0])
+
+    found = fit.loo().pointwise["elpd"].to_numpy()[0]
+    assert found == pytest.approx(evidence(y) - evidence(y[1:]), abs=0.05)  # the error of the integral that it takes
 
 
 def test_a_parameter_with_a_formula_is_bounded_row_by_row_and_has_no_end_of_its_own():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from densities import CASES as FIRST
 from other_densities import CASES, LOG_DENSITIES, SMOOTH, data, predictors
+from scipy import optimize, special
 
 import bayesmm as bmm
 from bayesmm.families.families import FAMILIES, get_family
@@ -173,3 +174,29 @@ def test_everything_is_done_with_it(name, tmp_path):
     assert name in page.read_text(encoding="utf-8")
     fit.save(tmp_path / "fit.nc")
     assert bmm.load(tmp_path / "fit.nc").model.family == fit.model.family
+
+
+@pytest.mark.parametrize("shape", [0.05, 0.3, 1.0, 1.4, 8.0])
+@pytest.mark.parametrize("eta", [4.9, 5.5, 7.0, 8.5])
+def test_conway_maxwell_counts_by_every_hth_term_are_those_of_all(eta, shape):
+    """All terms added up by SciPy, where the kernel takes some for each sd; 1e-8 is the rounding of 1e5 logarithms."""
+    mu, sd = np.exp(eta), np.exp(eta / 2) / np.sqrt(shape)
+    k = np.arange(np.ceil(mu + 60 * sd + 60))
+
+    def log_p(theta):
+        terms = k * theta - shape * special.gammaln(k + 1)
+        return terms - special.logsumexp(terms)
+
+    ends = (eta, shape * np.log1p(mu)) if shape >= 1 else (eta - np.log1p(mu), eta)
+    ends = (ends[0] - 1e-9, ends[1] + 1e-9)
+    theta = optimize.brentq(lambda t: np.exp(log_p(t)) @ k / mu - 1, *ends, xtol=1e-13)
+    family = get_family("compois")
+    for y in np.floor(np.maximum(mu + sd * np.array([-3, 0, 3]), 0)):
+        found = response.log_density(*codes(family), y, 1.0, eta, np.array([shape, 0.0, 0.0]))
+        assert found == pytest.approx(log_p(theta)[int(y)], abs=1e-8)
+
+
+def test_conway_maxwell_counts_that_take_too_many_terms_have_no_density_and_end():
+    family = get_family("compois")
+    for eta, shape in ((13.0, 1e-6), (0.0, 1100.0)):  # nearly geometric about 400,000; all but certainly 1
+        assert not response.log_density(*codes(family), 3.0, 1.0, eta, np.array([shape, 0.0, 0.0])) > -1000
