@@ -5,11 +5,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bayesmm.design.pedigrees import is_pedigree, read_pedigree
+from bayesmm.design.frames import open_table
+from bayesmm.design.pedigrees import NOBODY, Pedigree
 from bayesmm.design.related_levels import Matrix
 from bayesmm.design.relations import Array
+from bayesmm.design.variables import NUMERIC, observed_levels, read_variable
 from bayesmm.errors import DataError, listing, suggest
 
+PEDIGREE = ("id", "sire", "dam")
+UNKNOWN = ("0", "NA", "")  # a parent's label, besides a missing value, that stands for none
 SYMMETRIC = 1e-8  # relative: matrices are given with a few digits
 
 
@@ -57,8 +61,8 @@ def _read(name: str, frame: object, in_order: bool | None = None) -> Matrix:
             or_else = "or an array" if in_order else "which rows = names the column of"
         raise DataError(f"matrices[{name!r}] is a {kind}; expected a table with the labels as columns, {or_else}")
     columns = [str(column) for column in columns]
-    if is_pedigree(columns) and in_order is None:
-        return Matrix(*read_pedigree(name, frame))
+    if set(PEDIGREE) <= {column.lower() for column in columns} and in_order is None:
+        return Matrix(*_pedigree(name, frame))
     index = getattr(frame, "index", None)  # of pandas
     values = np.asarray(frame.to_numpy() if hasattr(frame, "to_numpy") else frame)
     rows = columns if index is None else [str(label) for label in index]
@@ -88,3 +92,62 @@ def _check(name: str, columns: list[str], rows: list[str], values: Array) -> Non
     if sorted(rows) != sorted(columns):
         odd = next(label for label in [*rows, *columns] if label not in columns or label not in rows)
         raise DataError(f"matrices[{name!r}] has other labels of its rows than of its columns (the first is {odd!r})")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# pedigrees
+
+
+def _pedigree(name: str, frame: object) -> tuple[tuple[str, ...], Pedigree]:
+    """Return the labels, parents first, and the pedigree of the table that is called `name`."""
+    ids, parents = _columns(name, frame)
+    known = dict(zip(ids, parents, strict=True))
+    known |= {one: (None, None) for pair in parents for one in pair if one is not None and one not in known}
+    known = {one: known[one] for one in sorted(known)}  # whatever the order of the rows
+    order = _parents_first(name, known)
+    place: dict[str | None, int] = {None: NOBODY} | {one: i for i, one in enumerate(order)}
+    sire, dam = (np.array([place[known[one][k]] for one in order], dtype=np.int64) for k in (0, 1))
+    return tuple(order), Pedigree(sire, dam)
+
+
+def _columns(name: str, frame: object) -> tuple[list[str], list[tuple]]:
+    """Return the ids, and the pairs of parents, None where one is not known."""
+    table, found, kinds = open_table(frame), {}, {}
+    for j, column in enumerate(map(str, frame.columns)):
+        if column.lower() in PEDIGREE:
+            variable = read_variable(column, table.read(j))[0]
+            seen = observed_levels(variable)
+            found[column.lower()] = [None if code < 0 else seen.labels[code] for code in seen.codes]
+            kinds[column.lower()] = variable.kind in NUMERIC and any(one not in UNKNOWN for one in seen.labels)
+    for parent in ("sire", "dam"):
+        if kinds[parent] and not kinds["id"]:
+            raise DataError(
+                f"in the pedigree matrices[{name!r}], {parent} holds numbers and id text; expected the parents' ids"
+            )
+    ids, parents = found["id"], list(zip(found["sire"], found["dam"], strict=True))
+    if None in ids:
+        raise DataError(f"the pedigree matrices[{name!r}] has rows without an id")
+    unclear = next((one for one in ids if one in UNKNOWN), None)
+    if unclear is not None:
+        raise DataError(
+            f"the pedigree matrices[{name!r}] has the id {unclear!r}, which says of a parent that it is not known; "
+            "give that animal another id"
+        )
+    if len(set(ids)) < len(ids):
+        seen_before: set[str] = set()
+        twice = next(one for one in ids if one in seen_before or seen_before.add(one))
+        raise DataError(f"the pedigree matrices[{name!r}] has the id {twice!r} twice")
+    return ids, [tuple(None if one in UNKNOWN else one for one in pair) for pair in parents]
+
+
+def _parents_first(name: str, known: Mapping[str, tuple]) -> list[str]:
+    order: list[str] = []
+    done, waiting = set(), list(known)
+    while waiting:
+        ready = [one for one in waiting if all(parent is None or parent in done for parent in known[one])]
+        if not ready:
+            raise DataError(f"in the pedigree matrices[{name!r}], {waiting[0]!r} is among its own ancestors")
+        order += ready
+        done.update(ready)
+        waiting = [one for one in waiting if one not in done]
+    return order

@@ -6,15 +6,12 @@ unknown parents counting 0 (Henderson 1976, Biometrics 32; Mrode 2014, Linear Mo
 Breeding Values, sections 2.2 to 2.4). So A^-1 = (I - P)' D^-1 (I - P) has at most nine entries for each animal.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesmm.design.frames import open_table
-from bayesmm.design.variables import NUMERIC, observed_levels, read_variable
 from bayesmm.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-COLUMNS = ("id", "sire", "dam")
-UNKNOWN = ("0", "NA", "")  # a parent's label, besides a missing value, that stands for none
 NOBODY = -1
 MOST_PARENTS = 12_000  # of an inbred pedigree: their own relationship matrix is dense, of 1.2 GB then
 
@@ -122,69 +117,3 @@ class Pedigree:
         P = csc_array((np.full(len(child), 0.5), (child, parent)), shape=(self.m, self.m))
         rest = eye_array(self.m, format="csc") - P
         return (rest.T @ diags_array(1.0 / self.own) @ rest).tocsc()
-
-
-def is_pedigree(columns: Sequence[str]) -> bool:
-    """Return whether a table with these columns is a pedigree."""
-    return set(COLUMNS) <= {column.lower() for column in columns}
-
-
-def read_pedigree(name: str, frame: object) -> tuple[tuple[str, ...], Pedigree]:
-    """Return the labels, parents first, and the pedigree of the table that is called `name`.
-
-    Raises
-    ------
-    DataError
-        An animal has no id, or that of another, or is among its own ancestors.
-    """
-    ids, parents = _columns(name, frame)
-    known = dict(zip(ids, parents, strict=True))
-    known |= {one: (None, None) for pair in parents for one in pair if one is not None and one not in known}
-    known = {one: known[one] for one in sorted(known)}  # whatever the order of the rows
-    order = _parents_first(name, known)
-    place: dict[str | None, int] = {None: NOBODY} | {one: i for i, one in enumerate(order)}
-    sire, dam = (np.array([place[known[one][k]] for one in order], dtype=np.int64) for k in (0, 1))
-    return tuple(order), Pedigree(sire, dam)
-
-
-def _columns(name: str, frame: object) -> tuple[list[str], list[tuple]]:
-    """Return the ids, and the pairs of parents, None where one is not known."""
-    table, found, kinds = open_table(frame), {}, {}
-    for j, column in enumerate(map(str, frame.columns)):
-        if column.lower() in COLUMNS:
-            variable = read_variable(column, table.read(j))[0]
-            seen = observed_levels(variable)
-            found[column.lower()] = [None if code < 0 else seen.labels[code] for code in seen.codes]
-            kinds[column.lower()] = variable.kind in NUMERIC and any(one not in UNKNOWN for one in seen.labels)
-    for parent in ("sire", "dam"):
-        if kinds[parent] and not kinds["id"]:
-            raise DataError(
-                f"in the pedigree matrices[{name!r}], {parent} holds numbers and id text; expected the parents' ids"
-            )
-    ids, parents = found["id"], list(zip(found["sire"], found["dam"], strict=True))
-    if None in ids:
-        raise DataError(f"the pedigree matrices[{name!r}] has rows without an id")
-    unclear = next((one for one in ids if one in UNKNOWN), None)
-    if unclear is not None:
-        raise DataError(
-            f"the pedigree matrices[{name!r}] has the id {unclear!r}, which says of a parent that it is not known; "
-            "give that animal another id"
-        )
-    if len(set(ids)) < len(ids):
-        seen_before: set[str] = set()
-        twice = next(one for one in ids if one in seen_before or seen_before.add(one))
-        raise DataError(f"the pedigree matrices[{name!r}] has the id {twice!r} twice")
-    return ids, [tuple(None if one in UNKNOWN else one for one in pair) for pair in parents]
-
-
-def _parents_first(name: str, known: Mapping[str, tuple]) -> list[str]:
-    order: list[str] = []
-    done, waiting = set(), list(known)
-    while waiting:
-        ready = [one for one in waiting if all(parent is None or parent in done for parent in known[one])]
-        if not ready:
-            raise DataError(f"in the pedigree matrices[{name!r}], {waiting[0]!r} is among its own ancestors")
-        order += ready
-        done.update(ready)
-        waiting = [one for one in waiting if one not in done]
-    return order

@@ -320,8 +320,8 @@ def sparse_influence(w, T_, out_):
 
 def influence(words: Ints, n: int, m: int, T: Floats) -> Floats:
     """Return X C, (n, m), for the words of cross-products."""
-    out = np.zeros((n, m))
-    if _influence_function()(*pointers(words, np.ascontiguousarray(T, dtype=float), out)) == 0:
+    out, own = np.zeros((n, m)), np.ascontiguousarray(T, dtype=float)
+    if _influence_function()(*pointers(words, own, out)) == 0:
         raise np.linalg.LinAlgError("the penalised cross-products are not positive definite")
     return out
 

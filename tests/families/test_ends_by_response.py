@@ -70,7 +70,7 @@ def test_leaving_out_the_smallest_response_lets_the_bound_go():
 
         return np.log(integrate.quad(density, 0.0, y.min(), limit=400)[0])
 
-    found = fit.loo().pointwise["elpd"].to_numpy()[0]
+    found = fit.loo().table["elpd"].to_numpy()[0]
     assert found == pytest.approx(evidence(y) - evidence(y[1:]), abs=0.05)  # the error of the integral that it takes
 
 

@@ -61,8 +61,8 @@ def model_of(name, frame, A, **more):
 
 @pytest.fixture
 def sparse(monkeypatch):
-    """Make every pedigree one of many animals."""
-    monkeypatch.setattr(relations, "MOST_TURNED", 0)
+    """Make every pedigree one of many animals, whose matrix is not to be made."""
+    monkeypatch.setattr(relations, "MOST_DENSE", 0)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
