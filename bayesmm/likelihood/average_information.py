@@ -30,8 +30,15 @@ from bayesmm.likelihood.compiled import (
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
 from bayesmm.likelihood.dense_matrices import dot, matmul
 from bayesmm.likelihood.gaussian_data import read_cross_products
-from bayesmm.likelihood.gaussian_factorisation import level_factor, level_inverse, rest_lambda, shifted, times_lambda
-from bayesmm.likelihood.gaussian_likelihood import Solution, rest_sizes
+from bayesmm.likelihood.gaussian_factorisation import (
+    level_factor,
+    level_inverse,
+    rest_lambda,
+    rest_sizes,
+    shifted,
+    times_lambda,
+)
+from bayesmm.likelihood.gaussian_likelihood import Solution
 
 NO_PIVOT = 1e-6  # relative sd below which the slope says nothing of the derivative in the variance
 

@@ -27,9 +27,9 @@ from bayesmm.likelihood.compiled import (
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
 from bayesmm.likelihood.dense_matrices import cholesky, solve_lower, solve_lower_transposed
 from bayesmm.likelihood.gaussian_data import read_cross_products
-from bayesmm.likelihood.gaussian_factorisation import lambda_times, rest_lambda
+from bayesmm.likelihood.gaussian_factorisation import lambda_times, rest_lambda, rest_sizes
 from bayesmm.likelihood.gaussian_leading import effects_of_levels
-from bayesmm.likelihood.gaussian_likelihood import elimination, rest_sizes
+from bayesmm.likelihood.gaussian_likelihood import elimination
 
 # Standard normal numbers are drawn for this many effects at a time, so that memory stays flat (64 MB).
 CHUNK = 8_000_000

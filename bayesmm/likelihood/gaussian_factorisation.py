@@ -54,6 +54,16 @@ class Lambda(NamedTuple):
     size: Ints  # (m,)
 
 
+@inlined
+def rest_sizes(rest, q):
+    """Return the numbers of the rest's columns, of its fixed ones, and of the entries of the packed factors."""
+    m, p, length = rest.z.shape[0], rest.z.shape[0], q * q
+    for k in range(rest.q.shape[0]):
+        length += rest.q[k] * rest.q[k]
+        p -= rest.q[k] * rest.n_levels[k]
+    return m, p, length
+
+
 @inner
 def rest_lambda(rest, T, skip, lam):
     """Return Lambda of the rest from the packed factors T, the first `skip` numbers left out, and from lam."""

@@ -16,7 +16,6 @@ from bayesmm.likelihood.compiled import (
     call,
     compiled,
     from_python,
-    inlined,
     inner,
     pointers,
     zero_matrix,
@@ -33,6 +32,7 @@ from bayesmm.likelihood.gaussian_factorisation import (
     rest_gradient,
     rest_lambda,
     rest_likelihood,
+    rest_sizes,
 )
 from bayesmm.likelihood.packed import Floats
 from bayesmm.likelihood.posterior import LIKELIHOOD
@@ -40,16 +40,6 @@ from bayesmm.likelihood.posterior import LIKELIHOOD
 # (cross-products, inputs sigma and nu and two flags, T, mean, lam, D, results log|M| and quad and sigma, derivatives
 # with respect to T, lam, mean, and what `Solution` has) -> 1, or 0 where M is not positive definite
 RELATIVE = INT64(WORDS, *[DOUBLES] * 11)
-
-
-@inlined
-def rest_sizes(rest, q):
-    """Return the numbers of the rest's columns, of its fixed ones, and of the entries of the packed factors."""
-    m, p, length = rest.z.shape[0], rest.z.shape[0], q * q
-    for k in range(rest.q.shape[0]):
-        length += rest.q[k] * rest.q[k]
-        p -= rest.q[k] * rest.n_levels[k]
-    return m, p, length
 
 
 @inner

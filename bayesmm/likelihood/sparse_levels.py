@@ -32,7 +32,7 @@ from bayesmm.likelihood.compiled import (
     zeros,
 )
 from bayesmm.likelihood.gaussian_data import read_cross_products
-from bayesmm.likelihood.gaussian_factorisation import rest_lambda, shifted, times_lambda
+from bayesmm.likelihood.gaussian_factorisation import rest_lambda, rest_sizes, shifted, times_lambda
 from bayesmm.likelihood.packed import Floats, Ints, Number, Vector, reader
 from bayesmm.likelihood.sparse_cholesky import (
     Pattern,
@@ -140,10 +140,8 @@ def _left(lead, z, T, v, first, out):
 def sparse_elimination(w, T_, mean_, lam_, M_, c_, results):
     """Do what `gaussian_factorisation.eliminate` does. The words are ``CrossProducts``'."""
     lead, rest, _, _, _, words = read_cross_products(w)
-    kin, m, p, n = read_kin(words), rest.z.shape[0], rest.z.shape[0], lead.count.shape[0]
-    length = 1
-    for k in range(rest.q.shape[0]):
-        length, p = length + rest.q[k] * rest.q[k], p - rest.q[k] * rest.n_levels[k]
+    kin, n = read_kin(words), lead.count.shape[0]
+    m, p, length = rest_sizes(rest, 1)
     T_all, mean = carray(T_, (length,)), carray(mean_, (p,))
     M, c, T = carray(M_, (m, m)), carray(c_, (m,)), T_all[0]
     lam = rest_lambda(rest, T_all, 1, carray(lam_, (p,)))
@@ -176,10 +174,8 @@ def sparse_derivatives(w, T_, lam_, v_, R_, sigma, e_, d_T_, d_rest_):
     with respect to the rest's Lambda T V'Y.
     """
     lead, rest, _, _, _, words = read_cross_products(w)
-    kin, m, p, n = read_kin(words), rest.z.shape[0], rest.z.shape[0], lead.count.shape[0]
-    length = 1
-    for k in range(rest.q.shape[0]):
-        length, p = length + rest.q[k] * rest.q[k], p - rest.q[k] * rest.n_levels[k]
+    kin, n = read_kin(words), lead.count.shape[0]
+    m, p, length = rest_sizes(rest, 1)
     T_all = carray(T_, (length,))
     T, lam = T_all[0], rest_lambda(rest, T_all, 1, carray(lam_, (p,)))
     v, R, e = carray(v_, (m,)), carray(R_, (m, m)), carray(e_, (m,))

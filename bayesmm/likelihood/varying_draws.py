@@ -20,7 +20,7 @@ from bayesmm.likelihood.compiled import (
 from bayesmm.likelihood.conditional_gaussian import Recovered, drawn, recover
 from bayesmm.likelihood.crossproducts import CrossProducts
 from bayesmm.likelihood.gaussian_data import read_cross_products, read_varying
-from bayesmm.likelihood.gaussian_likelihood import rest_sizes
+from bayesmm.likelihood.gaussian_factorisation import rest_sizes
 from bayesmm.likelihood.packed import Floats, Ints
 from bayesmm.likelihood.varying import Varying
 from bayesmm.likelihood.varying_likelihood import residual_weights, weighted_cells

@@ -45,9 +45,10 @@ from bayesmm.likelihood.gaussian_factorisation import (
     level_factor,
     level_inverse,
     rest_lambda,
+    rest_sizes,
     shifted,
 )
-from bayesmm.likelihood.gaussian_likelihood import Solution, gaussian_at, rest_sizes
+from bayesmm.likelihood.gaussian_likelihood import Solution, gaussian_at
 from bayesmm.likelihood.packed import Floats, unpacked
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.varying import Varying
