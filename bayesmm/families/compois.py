@@ -27,6 +27,7 @@ FAR, PER_SD = 12.0, 4.0  # sds from 0, from which on so many terms for each sd a
 STEPS, CLOSE = 60, 1e-14  # of Newton's method, and the distance of the logarithms of the means at which it ends
 LARGEST_SHAPE = 20.0  # to start with
 FEW = 0.2  # of a variance: with less of it a count is one of three
+GEOMETRIC = 0.1  # of mean times shape, below which counts are nearly geometric
 WIDE = 45.0  # sds on both sides of the mean: a log-concave probability beyond is below exp(1 - 45)
 CELLS = 2_000_000  # of a table of probabilities on arrays
 GRAPH_STEPS, GRAPH_CLOSE, MOST_COLUMNS = 8, 1e-9, 20_000
@@ -37,7 +38,8 @@ def first_theta(eta, shape):
     """Return a first log lambda for a mean of exp eta.
 
     For a small variance that of a count which is the whole number k next to mu, or one of its neighbours: it solves a
-    quadratic equation. Otherwise by the asymptotic mean, lambda^(1 / shape) - (shape - 1) / (2 shape).
+    quadratic equation. That of a geometric one where it is nearly that. Otherwise by the asymptotic mean,
+    lambda^(1 / shape) - (shape - 1) / (2 shape).
     """
     mu = math.exp(eta)
     if mu + 0.5 < FEW * shape:
@@ -47,6 +49,8 @@ def first_theta(eta, shape):
         r = (d + root) / (2.0 * (1.0 - d)) if d > 0.0 else 2.0 * (1.0 + d) * q / (root - d)
         return shape * math.log(k + 1.0) + math.log(r)
     low, high = theta_ends(eta, shape)
+    if mu * shape < GEOMETRIC:  # from above the sums would have some 1 / shape terms
+        return low
     if mu > 1.0:
         guess = shape * math.log(mu + max((shape - 1.0) / (2.0 * shape), -0.9 * mu))
     else:
