@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 NOBODY = -1
+LEAST = 1e-12  # variance of an animal given its parents, where A is inverted: for levels `related_levels` asks for more
 MOST_PARENTS = 12_000  # of an inbred pedigree: their own relationship matrix is dense, of 1.2 GB then
 
 
@@ -43,7 +44,13 @@ class Pedigree:
 
     @cached_property
     def variances(self) -> Array:
-        """The diagonal of A, (m,): 1 and the coefficient of inbreeding, half the relationship of the parents."""
+        """The diagonal of A, (m,): 1 and the coefficient of inbreeding, half the relationship of the parents.
+
+        Raises
+        ------
+        DataError
+            More than MOST_PARENTS animals have offspring with two known parents, their ancestors counted.
+        """
         own, both = np.ones(self.m), np.flatnonzero((self.sire >= 0) & (self.dam >= 0))
         if not len(both):
             return own
@@ -116,4 +123,5 @@ class Pedigree:
         parent = np.concatenate([self.sire[self.sire >= 0], self.dam[self.dam >= 0]])
         P = csc_array((np.full(len(child), 0.5), (child, parent)), shape=(self.m, self.m))
         rest = eye_array(self.m, format="csc") - P
-        return (rest.T @ diags_array(1.0 / self.own) @ rest).tocsc()
+        own = np.maximum(self.own, LEAST)  # 0 of a new animal that is a copy of those in the data
+        return (rest.T @ diags_array(1.0 / own) @ rest).tocsc()

@@ -41,7 +41,7 @@ def is_turned(design) -> bool:
 def is_sparse(design) -> bool:
     """Return whether it takes them by the sparse inverse of their covariance, which a pedigree gives.
 
-    See `bayesmm.likelihood.pedigrees`.
+    See `bayesmm.likelihood.sparse_levels`.
     """
     return (
         _leads(design, MOST_SPARSE)

@@ -109,6 +109,16 @@ def test_animals_that_are_copies_of_each_other_are_named():
         model_of("alone", frame, table(own))
 
 
+def test_a_new_animal_that_is_a_copy_of_its_parent_has_its_effect():
+    own = Pedigree(*np.array([[NOBODY] * 2, *([i, i] for i in range(60))]).T)  # at the end d is 0 to rounding
+    frame = pd.DataFrame({"y": np.arange(6.0) % 4, "x": np.arange(6) % 3, "animal": ["a18", "a19", "a20"] * 2})
+    design = model_of("alone", frame, table(own)).design
+    block, matrix = design.blocks[0], design.spec.matrices["A"]
+    W, root = given_relatives(block.relation, matrix, block.levels, ["a60"])
+    np.testing.assert_allclose(W, [[0, 0, 1]], atol=1e-4)  # a20 is the last; the covariances are 2^-20 from theirs
+    assert np.abs(root).max() < 2e-3
+
+
 def test_an_id_that_stands_twice_is_named():
     A = data()[1]
     with pytest.raises(DataError, match="has the id 'a3' twice"):
@@ -221,7 +231,8 @@ def test_a_fit_of_many_animals_does_what_others_do(sparse, tmp_path):
     assert np.isfinite(fit.evidence(seed=1).log_evidence)
     assert np.isfinite(residuals_of_new_groups(fit, seed=1)).all()
     assert np.isfinite(model.simulate(model.maximize(), draws=3, seed=1).to_numpy()).all()
-    assert bmm.lrt(model.maximize("ML"), bmm.Model("y ~ x + (x | h)", frame).maximize("ML")) is not None
+    nested = bmm.lrt(model.maximize("ML"), bmm.Model("y ~ x + (x | h)", frame).maximize("ML"))
+    assert nested.table["Chisq"].iloc[1] > 0
 
 
 def test_what_needs_all_pairs_of_animals_says_so(sparse):
