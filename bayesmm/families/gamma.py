@@ -191,7 +191,7 @@ family = Family(
     draw=draw,
     cdf=cdf,
     tails=Tails(tails, tails_score, graph_tails),
-    kernels=Kernels(density, score, LOG, row, row_score, row_constant, smooth=smooth),
+    kernels=Kernels(density, score, LOG, row, row_score, row_constant, constant_in=np.log, smooth=smooth),
     graph_density=graph_density,
     residuals={"log": Residual(_on_log, "trigamma(shape), that of log y"), "inverse": delta(variance, "inverse")},
     start=start,

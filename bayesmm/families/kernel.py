@@ -57,6 +57,9 @@ class Kernels:
         `density` and `score` without what is constant.
     row_constant : callable or None
         -> what `row` leaves out and depends on `aux`, and its two derivatives in `aux`.
+    constant_in : callable or None
+        y, (n,) -> a number for each, (n,), in which `row_constant` is linear: its sum over all rows is then one over
+        two of them. Without it equal responses are taken together.
     constant : callable or None
         -> what `row` leaves out and depends on no parameter; of families that are `inlined`.
     scores : callable or None
@@ -77,6 +80,7 @@ class Kernels:
     row: Callable | None = None
     row_score: Callable = no_score
     row_constant: Callable | None = None
+    constant_in: Callable | None = None
     constant: Callable | None = None
     smooth: Callable | None = None
     scores: Callable | None = None

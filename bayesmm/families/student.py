@@ -201,7 +201,7 @@ family = Family(
     draw=draw,
     cdf=cdf,
     tails=Tails(tails, tails_score, graph_tails),
-    kernels=Kernels(density, score, IDENTITY, row, row_score, row_constant, smooth=smooth),
+    kernels=Kernels(density, score, IDENTITY, row, row_score, row_constant, constant_in=np.zeros_like, smooth=smooth),
     graph_density=graph_density,
     residuals={"identity": Residual(_on_identity, "sigma^2 nu / (nu - 2), infinite for nu of 2 or less")},
     start=start,

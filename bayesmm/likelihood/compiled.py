@@ -59,7 +59,7 @@ def source_version() -> int:
         version = zlib.crc32(path.read_bytes(), version)
     for family in FAMILIES.values():
         if family.inlined:
-            parts = [_parts(kernel) for kernel in vars(family.kernels).values() if callable(kernel)]
+            parts = [_parts(kernel) for kernel in vars(family.kernels).values() if is_kernel(kernel)]
             version = zlib.crc32(repr((family.number, parts, CANONICAL, NUMBERED_STRIPS)).encode(), version)
     return version
 

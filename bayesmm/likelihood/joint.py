@@ -31,7 +31,7 @@ from bayesmm.likelihood.packed import Integers, Ints, Matrix, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
 from bayesmm.likelihood.quadrature import grouped, read_grouped
 from bayesmm.likelihood.row_functions import codes
-from bayesmm.likelihood.rows_likelihood import gather_columns, predictors, sum_rows
+from bayesmm.likelihood.rows_likelihood import Same, gather_columns, predictors, same_of, sum_rows
 
 
 class JointData(NamedTuple):
@@ -45,6 +45,7 @@ class JointData(NamedTuple):
     rows: Integers  # words of `Grouped`
     own: Integers  # words of `Own`
     of: Integers  # (C,) see `predictor_of_columns`
+    same: Same
 
 
 read_data = reader(JointData)
@@ -77,8 +78,8 @@ def joint_words(design: Design, centred: Sequence[bool | Sequence[bool]]) -> Int
     widths = np.array([len(block.columns) for block in blocks])
     sizes = np.array([len(block.levels) for block in blocks])
     flags, words = column_flags(design, centred), own_parameters(design).words
-    of = predictor_of_columns(design)
-    return pack(JointData(widths, sizes, flags, levels.ravel(), columns, data.words, words, of))
+    of, same = predictor_of_columns(design), same_of(design.family.kernels, data)
+    return pack(JointData(widths, sizes, flags, levels.ravel(), columns, data.words, words, of, same))
 
 
 def predictor_of_columns(design: Design) -> Ints:
@@ -177,7 +178,7 @@ def gather_effects(Z, levels, widths, sizes, of, m, slope, d_b):
 @c_function(LIKELIHOOD)
 def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y, e | L, parameters, coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
-    widths, sizes, centred, levels, Z, rows, own_words, of = read_data(words)
+    widths, sizes, centred, levels, Z, rows, own_words, of, same = read_data(words)
     data, fixed = read_grouped(rows), read_own(own_words)
     (n, p), total, B, packed = data.X.shape, 0.0, 0, 0
     for k in range(widths.shape[0]):
@@ -202,7 +203,7 @@ def joint_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posi
         return 0
     predictors(data, carray(coefficients, (p,)), eta)
     add_effects(Z, levels, widths, sizes, of, 0, b, eta)
-    total += sum_rows(data, aux, own.number, eta, slope, d_aux)
+    total += sum_rows(data, same, aux, own.number, eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total

@@ -11,6 +11,7 @@ NaN: a sampler rejects it and a line search refuses it.
 """
 
 import math
+from collections.abc import Callable
 
 from numba import types
 from numba.core import cgutils
@@ -19,7 +20,7 @@ from numba.extending import intrinsic
 import bayesmm.likelihood.exponential  # noqa: F401 - has kernels in a form of its own
 from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import MOST_PARAMETERS
-from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, fused, inner
+from bayesmm.likelihood.compiled import DOUBLES, Inner, compiled, from_kernel, inner
 
 NUMBERS = 4096  # those of families are below, and addresses of tables are not: no program has data in its first page
 # The entries of a table: two addresses, 1 or 0 (`Family.whole_strip`), the address of `Kernels.joint` or 0, those of
@@ -49,27 +50,28 @@ def of_families(name: str, otherwise: Inner) -> Inner:
     return inner(known[f"{name}_of_families"])
 
 
-def smooth_lines() -> tuple[tuple[int, ...], Inner]:
-    """Return the numbers of the families with a `smooth` kernel, and the compiled function (family, ...) for a line.
+SMOOTH_FAMILIES = tuple(f.number for f in FAMILIES.values() if f.kernels and f.kernels.smooth)
 
-    It is written as text, as by `of_families`; its arguments are those of LINE, and after them the arrays of r nodes:
-    their numbers, f, to which is added, a row of the table, and the derivatives in the two parameters. The kernels are
-    merged into its loop: one that is called is called for one node at a time.
+
+def of_smooth(name: str, text: str, freedom: Callable, none: str) -> Inner:
+    """Return the compiled function (family, ...) of the families with a `smooth` kernel, whose loop is a text.
+
+    It is written as text, as by `of_families`, with `none` for what it returns for other families. The kernels are
+    merged into the loop: one that is called is called for one node, or row, at a time.
     """
-    smooth = [f for f in FAMILIES.values() if f.kernels and f.kernels.smooth]
-    given = {f.number: from_kernel(f.kernels.smooth, merged=True) for f in smooth}
-    branches = "".join(f"    if family == {number}:\n        line_{number}(*row)\n" for number in given)
-    source = f"def smooth_line(family, *row):\n{branches}    return 0\n"
+    numbered = {family.number: family.kernels for family in FAMILIES.values()}
+    branches = "".join(f"    if family == {n}:\n        return {name}_{n}(*given)\n" for n in SMOOTH_FAMILIES)
+    source = f"def smooth_{name}(family, *given):\n{branches}    return {none}\n"
     known: dict = {"__name__": __name__}
-    for number, own in given.items():
-        text = LINE.format(number=number)
-        parts = {f"kernel_{number}": own, "__name__": __name__}
-        exec(compile(text, __file__, "exec"), parts)
-        known[f"line_{number}"] = fused(parts[f"line_{number}"])
+    for number in SMOOTH_FAMILIES:
+        parts = {f"kernel_{number}": from_kernel(numbered[number].smooth, merged=True), "__name__": __name__}
+        exec(compile(text.format(number=number), __file__, "exec"), parts)
+        known[f"{name}_{number}"] = freedom(parts[f"{name}_{number}"])
     exec(compile(source, __file__, "exec"), known)
-    return tuple(given), inner(known["smooth_line"])
+    return inner(known[f"smooth_{name}"])
 
 
+# r nodes of a row: their numbers, f, to which is added, a row of the table, the derivatives in the two parameters
 LINE = """def line_{number}(r, y, size, weight, at, step, first, second, number, f, table, d_first, d_second):
     for c in range(r):
         value, d1, a0, a1 = kernel_{number}(0, y, size, at + number[c] * step, (first, second))
@@ -77,6 +79,18 @@ LINE = """def line_{number}(r, y, size, weight, at, step, first, second, number,
         table[c] = weight * d1
         d_first[c] += weight * a0
         d_second[c] += weight * a1
+    return 0
+"""
+# all rows: their linear predictors and, out, the slopes; the sums of the log density and of its derivatives
+ROWS = """def rows_{number}(y, size, weight, eta, slope, first, second):
+    total, d_first, d_second = 0.0, 0.0, 0.0
+    for i in range(eta.shape[0]):
+        value, d1, a0, a1 = kernel_{number}(0, y[i], size[i], eta[i], (first, second))
+        total += weight[i] * value
+        slope[i] = weight[i] * d1
+        d_first += weight[i] * a0
+        d_second += weight[i] * a1
+    return total, d_first, d_second
 """
 
 

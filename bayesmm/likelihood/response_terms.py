@@ -6,20 +6,24 @@ See `bayesmm.families.kernel.Kernels`. Families without such kernels have no con
 
 from bayesmm.families.families import CANONICAL
 from bayesmm.families.links import LOGIT as LOGIT_LINK
-from bayesmm.likelihood.compiled import compiled, inner
+from bayesmm.likelihood.compiled import compiled, fused, inner, reordered
 from bayesmm.likelihood.response_kernels import (
+    LINE,
+    ROWS,
+    SMOOTH_FAMILIES,
     finite,
     finite_score,
     of_families,
+    of_smooth,
     row_at,
     row_constant_at,
     row_score_at,
-    smooth_lines,
 )
 
 # Kinds of rows, see `kind_of`; from LOGIT on they are canonical
 GENERAL, SMOOTH, LOGIT, COUNTS = range(4)
-SMOOTH_FAMILIES, smooth_line = smooth_lines()
+smooth_line = of_smooth("line", LINE, fused, "0")
+smooth_rows = of_smooth("rows", ROWS, reordered, "0.0, 0.0, 0.0")
 
 
 @inner

@@ -8,6 +8,7 @@ from numba import carray
 
 from bayesmm.design.records import Design
 from bayesmm.families.family import MOST_PARAMETERS
+from bayesmm.families.kernel import Kernels
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import (
     c_function,
@@ -26,11 +27,20 @@ from bayesmm.likelihood.own_parameters import (
     read_own,
     set_own,
 )
-from bayesmm.likelihood.packed import Integers, Ints, pack, reader
+from bayesmm.likelihood.packed import Integers, Ints, Vector, pack, reader
 from bayesmm.likelihood.posterior import LIKELIHOOD
-from bayesmm.likelihood.quadrature import grouped, read_grouped
+from bayesmm.likelihood.quadrature import Grouped, grouped, read_grouped
 from bayesmm.likelihood.response_kernels import add_scores_at
-from bayesmm.likelihood.response_terms import COUNTS, LOGIT, kind_of, row_constant, row_derivatives, row_score
+from bayesmm.likelihood.response_terms import (
+    COUNTS,
+    LOGIT,
+    SMOOTH,
+    kind_of,
+    row_constant,
+    row_derivatives,
+    row_score,
+    smooth_rows,
+)
 from bayesmm.likelihood.row_functions import codes
 
 FLOOR = -700.0  # of exponents
@@ -38,12 +48,31 @@ MANY_ROWS = 512  # factors up to 2 whose product does not overflow
 FEW_COLUMNS = 4  # that are summed one by one
 
 
+class Same(NamedTuple):
+    """Responses whose sum of `Kernels.row_constant`, so many times each, is that of all rows at all parameters."""
+
+    y: Vector
+    weight: Vector
+
+
 def rows_words(design: Design) -> Ints:
     """Return the words of `rows_likelihood`; for this process only."""
     none, level = np.zeros((design.n, 0)), np.zeros(design.n, np.int64)
     own = dict(size=design.size, weights=design.weights, offset=design.offset, **kind_of_own(design))
     data = grouped(*codes(design.family), design.y, design.X, none, level, 1, **own)
-    return pack(RowsData(data.words, own_parameters(design).words))
+    return pack(RowsData(data.words, own_parameters(design).words, same_of(design.family.kernels, data)))
+
+
+def same_of(kernels: Kernels | None, data: Grouped) -> Same:
+    """Return as few responses as there are: two where `Kernels.constant_in` is given, else each that differs once."""
+    if kernels is None or kernels.constant_in is None or len(data.y) == 0:
+        values, place = np.unique(data.y, return_inverse=True)
+        return Same(values, np.bincount(place, data.weight, len(values)))
+    s = kernels.constant_in(data.y)
+    ends = [int(np.argmin(s)), int(np.argmax(s))]
+    width = s[ends[1]] - s[ends[0]]
+    share = (s - s[ends[0]]) / width if width > 0 else np.zeros(len(s))
+    return Same(data.y[ends], np.array([data.weight @ (1 - share), data.weight @ share]))
 
 
 @reordered
@@ -94,23 +123,47 @@ def any_rows(data, aux, n_aux, eta, slope, d_aux):
             add_scores_at(data.family, y, size, eta[i], own, weight, data.by, pointer(d_aux, data.by * i))
         elif n_aux > 0:
             a0, a1, a2 = row_score(data.family, data.link, y, size, eta[i], own)
-            rest, b0, b1 = row_constant(data.family, data.link, y, own)
-            total += weight * rest
-            d_aux[data.by * i] += weight * (a0 + b0)
-            d_aux[data.by * i + 1] += weight * (a1 + b1)
+            d_aux[data.by * i] += weight * a0
+            d_aux[data.by * i + 1] += weight * a1
             d_aux[data.by * i + 2] += weight * a2
     return total
 
 
 @fused
-def sum_rows(data, aux, n_aux, eta, slope, d_aux):
+def constants(data, same, aux, d_aux):
+    """Add what rows have apart from the linear predictor to the derivatives in the parameters; return its sum.
+
+    Where all rows have the same parameters it is that of fewer responses.
+    """
+    total, y, weight = 0.0, same.y, same.weight
+    if data.by > 0:
+        y, weight = data.y, data.weight
+    for i in range(y.shape[0]):
+        own = vector_of(pointer(aux, data.by * i), (MOST_PARAMETERS,))
+        rest, b0, b1 = row_constant(data.family, data.link, y[i], own)
+        total += weight[i] * rest
+        d_aux[data.by * i] += weight[i] * b0
+        d_aux[data.by * i + 1] += weight[i] * b1
+    return total
+
+
+@fused
+def sum_rows(data, same, aux, n_aux, eta, slope, d_aux):
     """Return log p of all rows at linear predictors eta, (n,); set their slopes, add to the derivatives in aux."""
     kind = kind_of(data.family, data.link)
     if kind == LOGIT:
         return data.constant + yes_or_no(data.y, data.weight, eta, slope)
     if kind == COUNTS:
         return data.constant + counts(data.y, data.weight, eta, slope)
-    return data.constant + any_rows(data, aux, n_aux, eta, slope, d_aux)
+    if kind == SMOOTH and data.by == 0:
+        total, d0, d1 = smooth_rows(data.family, data.y, data.size, data.weight, eta, slope, aux[0], aux[1])
+        d_aux[0] += d0
+        d_aux[1] += d1
+    else:
+        total = any_rows(data, aux, n_aux, eta, slope, d_aux)
+    if n_aux > 0 and data.by <= MOST_PARAMETERS:
+        total += constants(data, same, aux, d_aux)
+    return data.constant + total
 
 
 @reordered
@@ -143,6 +196,7 @@ class RowsData(NamedTuple):
 
     rows: Integers  # words of `Grouped`
     own: Integers  # words of `Own`
+    same: Same
 
 
 read_data = reader(RowsData)
@@ -159,7 +213,7 @@ def rows_likelihood(words, flags, L, positive, coefficients, value, d_L, d_posit
     if not set_own(own, positive, aux):
         return 0
     predictors(data, carray(coefficients, (p,)), eta)
-    total = sum_rows(data, aux, own.number, eta, slope, d_aux)
+    total = sum_rows(data, known.same, aux, own.number, eta, slope, d_aux)
     if not math.isfinite(total):
         return 0
     value[0] = total

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ import pytest
 from scipy import integrate, special, stats
 
 import bayesmm as bmm
+from bayesmm.families.families import FAMILIES
 from bayesmm.likelihood.coordinates import values
 from bayesmm.likelihood.marginal import generalised
+from bayesmm.likelihood.rows_likelihood import same_of
 
 N = 40
 
@@ -22,7 +25,7 @@ def data():
     return pd.DataFrame({
         "x": x, "yes": rng.integers(0, 2, N), "count": rng.poisson(np.exp(0.3 * x)), "size": rng.gamma(2, 1, N),
         "share": rng.beta(2, 3, N), "n": rng.integers(3, 9, N), "w": rng.integers(1, 4, N), "o": rng.normal(size=N),
-    }).assign(k=lambda d: rng.binomial(d["n"], 0.4))  # fmt: skip
+    }).assign(k=lambda d: rng.binomial(d["n"], 0.4), alike=lambda d: np.where(d.index < 1, 1.5, 1.25))  # fmt: skip
 
 
 DENSITIES = {  # of y given the mean and the family's parameter
@@ -43,6 +46,8 @@ CASES = [
     ("yes", "bernoulli", "probit", {}), ("k", "binomial", "logit", {"trials": "n"}),
     ("k", "binomial", "cloglog", {"trials": "n"}), ("count", "poisson", "log", {}),
     ("count", "poisson", "log", {"weights": "w"}), ("count", "negbinomial", "log", {}),
+    ("count", "negbinomial", "log", {"weights": "w"}), ("size", "gamma", "log", {"weights": "w"}),
+    ("x", "student", "identity", {"weights": "w"}), ("alike", "gamma", "log", {}),
     ("size", "gamma", "log", {}), ("share", "beta", "logit", {}), ("x", "student", "identity", {}),
 ]  # fmt: skip
 
@@ -67,6 +72,20 @@ def test_the_posterior_is_scipys_density_and_the_priors_and_its_gradient_that_of
     rises = [(own.posterior(x + h)[0] - own.posterior(x - h)[0]) / 2e-5 for h in steps]
     np.testing.assert_allclose(slope, rises, rtol=1e-6, atol=1e-6)  # central differences of values of about 100
     np.testing.assert_allclose(own.posterior.many(np.array([x]))[0], value, rtol=1e-13)
+
+
+@pytest.mark.parametrize("family", ["gamma", "student", "negbinomial", "weibull"])
+@pytest.mark.parametrize("y", [[3.0], [2.0, 2.0, 2.0], [1.0, 4.0, 2.0, 4.0, 7.0]])
+def test_a_few_responses_have_the_constants_of_all(family, y):
+    own, rng = FAMILIES[family], np.random.default_rng(1)
+    data = SimpleNamespace(y=np.array(y), weight=rng.uniform(1, 2, len(y)))
+    same = same_of(own.kernels, data)
+    assert len(same.y) <= (2 if own.kernels.constant_in else len(set(y)))
+    for aux in ((0.7, 3.0, 0.0), (30.0, 8.0, 0.0)):
+        kernel = own.kernels.row_constant or (lambda *row: (0.0, 0.0, 0.0))
+        found = sum(w * np.array(kernel(0, v, 1.0, 0.0, aux)) for v, w in zip(*same, strict=True))
+        expected = sum(w * np.array(kernel(0, v, 1.0, 0.0, aux)) for v, w in zip(data.y, data.weight, strict=True))
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_many_rows_of_one_kind_neither_overflow_nor_lose_digits():
