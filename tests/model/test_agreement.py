@@ -12,9 +12,9 @@ from bayesmm.sampling.graph.interpreted import without_compiler
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::bayesmm.BayesmmWarning")]
 
-# Two fits of 4 x 2,500 draws. About 4 x 60 comparisons a model, each a z-score of its own: with 5 standard errors of
+# Two fits of 4 x 4,000 draws. About 4 x 60 comparisons a model, each a z-score of its own: with 5 standard errors of
 # the difference, a false alarm in all of them together has a probability of 2e-4 if the errors were normal.
-DRAWS, LIMIT, LEAST_ESS = 2500, 5.0, 1000
+DRAWS, LIMIT, LEAST_ESS = 4000, 5.0, 1000
 # Standard errors by arviz_stats.mcse: of the mean sd / sqrt(ESS); of the sd, from the ESS of the squared deviations
 # (Vehtari et al. 2021, Bayesian Analysis 16(2), section 3 and appendix); of a quantile, half the width of an interval
 # of order statistics that a beta distribution with the quantile's own ESS gives (ibid., section 4.4).
@@ -73,7 +73,8 @@ def test_centred_and_non_centred_give_one_posterior():
         with np.errstate(invalid="ignore", divide="ignore"):
             assert max(float(np.nanmax(values)) for values in az.rhat(posterior).data_vars.values()) < 1.01
         assert least_ess(posterior) > LEAST_ESS
-        assert posterior["sd_Subject"].sel(Subject_term="Days").mean() == pytest.approx(6.5, abs=0.3)
+        # 40,000 independent draws of the marginal posterior: 6.210, sd 1.36; 5 standard errors at the least ESS
+        assert posterior["sd_Subject"].sel(Subject_term="Days").mean() == pytest.approx(6.21, abs=0.22)
         assert abs(posterior["corr_Subject"].sel(Subject_term="Intercept", Subject_term_bis="Days").mean()) < 0.2
     worst = max(differences(one, other), key=lambda row: row[0])
     assert worst[0] <= LIMIT, worst
@@ -104,7 +105,7 @@ def every_difference(one, other):
 
 
 def test_a_posterior_that_is_8_percent_too_wide_is_seen():
-    """What the comparison can find: an ESS of 10,000 gives an sd to 0.7 %, two of them differ by 1 %."""
+    """What the comparison can find: an ESS of 16,000 gives an sd to 0.6 %, two of them differ by 1 %."""
     rng = np.random.default_rng(1)
     one, other = (dataset(rng.normal(0, scale, (4, DRAWS))) for scale in (1.0, 1.08))
     assert max(differences(one, one))[0] == 0
