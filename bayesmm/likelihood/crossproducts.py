@@ -19,6 +19,7 @@ import numpy as np
 
 from bayesmm.design.residual.correlation import Correlation
 from bayesmm.errors import DataError
+from bayesmm.likelihood.dense_coupling import LEAST_DENSITY, LEAST_WORK, dense_derivatives, dense_elimination
 from bayesmm.likelihood.gaussian_data import CrossProductsData, Leading, Rest
 from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
 from bayesmm.likelihood.packed import Floats, Ints, pack
@@ -140,6 +141,8 @@ class CrossProducts:
         if self.side_by_side:
             lanes = in_lanes(lead.count, lead.A, lead.coupling, lead.sum_z, lead.sum_zz)
             functions = lanes_elimination().address, lanes_derivatives().address
+        elif self.densely_coupled:
+            functions = dense_elimination().address, dense_derivatives().address
         elif self.kin is not None:
             functions, kin = tuple(made().address for made in SPARSE), pack(self.kin.data)
         return pack(CrossProductsData(lead, self.rest, [self.rWr], lanes, functions, kin))
@@ -153,6 +156,15 @@ class CrossProducts:
         """Whether the patterns are those of the only factor, and so many that it pays to compile code for that."""
         P, q = self.leading.sum_z.shape
         return len(self.order) == 1 and P >= MANY and 0 < self.p * q <= MOST_COUPLED and self.kin is None
+
+    @property
+    def densely_coupled(self) -> bool:
+        """Whether the patterns are coupled to so much of the rest that products of dense matrices serve."""
+        widths, m = np.diff(self.leading.start).astype(float), len(self.rest.z)
+        wide = (
+            widths.sum() > LEAST_DENSITY * m * len(widths) and self.leading.A.shape[1] * (widths @ widths) > LEAST_WORK
+        )
+        return len(self.order) > 1 and self.kin is None and bool(wide)
 
     @property
     def q(self) -> tuple[int, ...]:

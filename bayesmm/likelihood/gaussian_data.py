@@ -39,7 +39,7 @@ class CrossProductsData(NamedTuple):
     rest: Rest
     rWr: Vector  # (1,)
     lanes: Cube  # the patterns side by side: `gaussian_lanes`; none where they are not
-    functions: Integers  # (4,) in the place of what eliminates the leading factor; (2,) with lanes; else none
+    functions: Integers  # (4,) in the place of what eliminates the leading factor; (2,) with lanes or dense; else none
     kin: Integers  # words of `sparse_levels.KinData`, where levels are related by it; else none
 
 

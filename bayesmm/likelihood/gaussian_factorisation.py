@@ -224,14 +224,14 @@ def eliminate(lead, lam, T, mean, M, c):
             v[a] = 0.0
             for b in range(q):
                 v[a] += half[a, b] * (lead.sum_z[g, b] - count * d[b])
-        explained += _traced(half, lead.sum_zz[g], lead.sum_z[g], d, count)
+        explained += traced(half, lead.sum_zz[g], lead.sum_z[g], d, count)
         scaled_coupling(lead, g, lam, C)
         downdate(lead.columns, lead.start[g], lead.start[g + 1] - lead.start[g], count, half, v, C, B, row, M, c)
     return ok and small.size + wide.size >= 0, logdet, explained  # what was borrowed from is used to the end
 
 
 @inlined
-def _traced(half, sum_zz, sum_z, d, count):
+def traced(half, sum_zz, sum_z, d, count):
     """Return the trace of half E half', where E = sum (z - d)(z - d)' over the levels of a pattern."""
     total, q = 0.0, half.shape[0]
     for a in range(q):
@@ -325,33 +325,39 @@ def leading_gradient(lead, lam, T, v, R, sigma, e, d_T, d_rest):
     """
     q = T.shape[0]
     small, wide = zero_matrix(6 * q + 2, q), zero_matrix(2 * q + 1, most_columns(lead))
-    room, d, s = borrowed(small), borrowed(small)[6 * q], borrowed(small)[6 * q + 1]
-    L, P, X, E, F = room[:q], room[q : 2 * q], room[2 * q : 3 * q], room[3 * q : 4 * q], room[4 * q : 5 * q]
-    FE, row, C, Y = room[5 * q : 6 * q], borrowed(wide)[2 * q], borrowed(wide)[:q], borrowed(wide)[q : 2 * q]
+    room, row, C, Y = borrowed(small), borrowed(wide)[2 * q], borrowed(wide)[:q], borrowed(wide)[q : 2 * q]
     for g in range(lead.count.shape[0]):
-        n = lead.count[g]
-        level_factor(lead.A, g, T, L, P)
-        level_inverse(T, L, P, X)
-        shifted(lead, g, v, 0, d)
         scaled_coupling(lead, g, lam, C)
         inverse_times(lead.columns, lead.start[g], lead.start[g + 1] - lead.start[g], C, R, row, Y)
-        for a in range(q):
-            s[a] = 0.0
-            for b in range(q):
-                F[a, b] = 1.0 if a == b else 0.0
-                for k in range(q):
-                    F[a, b] -= lead.A[g, a, k] * X[k, b]
-                s[a] += X[a, b] * (lead.sum_z[g, b] - n * d[b])
-                E[a, b] = lead.sum_zz[g, a, b] + n * d[a] * d[b] - lead.sum_z[g, a] * d[b] - d[a] * lead.sum_z[g, b]
-                E[a, b] /= sigma * sigma
-        _coupled_gradient(lead, g, lam, C, Y, X, s, E, e, d_rest)
-        matmul(F, E, FE)
-        for a in range(q):
-            for b in range(a + 1):
-                for k in range(q):
-                    d_T[a * q + b] += (FE[a, k] - n * lead.A[g, a, k]) * P[b, k]
+        pattern_gradient(lead, g, lam, T, v, sigma, C, Y, room, e, d_T, d_rest)
     if small.size + wide.size < 0:  # what was borrowed from is used to the end
         d_T[0] = 0.0
+
+
+@inlined
+def pattern_gradient(lead, g, lam, T, v, sigma, C, Y, room, e, d_T, d_rest):
+    """Add the part of one pattern, given C_g Lambda and Y = C_g Lambda R; `room` is (6 q + 2, q)."""
+    q, n = T.shape[0], lead.count[g]
+    L, P, X, E, F = room[:q], room[q : 2 * q], room[2 * q : 3 * q], room[3 * q : 4 * q], room[4 * q : 5 * q]
+    FE, d, s = room[5 * q : 6 * q], room[6 * q], room[6 * q + 1]
+    level_factor(lead.A, g, T, L, P)
+    level_inverse(T, L, P, X)
+    shifted(lead, g, v, 0, d)
+    for a in range(q):
+        s[a] = 0.0
+        for b in range(q):
+            F[a, b] = 1.0 if a == b else 0.0
+            for k in range(q):
+                F[a, b] -= lead.A[g, a, k] * X[k, b]
+            s[a] += X[a, b] * (lead.sum_z[g, b] - n * d[b])
+            E[a, b] = lead.sum_zz[g, a, b] + n * d[a] * d[b] - lead.sum_z[g, a] * d[b] - d[a] * lead.sum_z[g, b]
+            E[a, b] /= sigma * sigma
+    coupled_gradient(lead, g, lam, C, Y, X, s, E, e, d_rest)
+    matmul(F, E, FE)
+    for a in range(q):
+        for b in range(a + 1):
+            for k in range(q):
+                d_T[a * q + b] += (FE[a, k] - n * lead.A[g, a, k]) * P[b, k]
 
 
 @reordered
@@ -374,7 +380,7 @@ def inverse_times(columns, start, width, C, R, row, Y):
 
 
 @inlined
-def _coupled_gradient(lead, g, lam, C, Y, X, s, E, e, d_rest):
+def coupled_gradient(lead, g, lam, C, Y, X, s, E, e, d_rest):
     """Add n C Y' to E, take C's from e, and add n C'X Y to the rest's gradient, for one pattern."""
     q, n, start = X.shape[0], lead.count[g], lead.start[g]
     for i in range(lead.start[g + 1] - start):
