@@ -26,6 +26,9 @@ from validation.simulated import (
     intercepts,
 )
 
+# of each of two crossed factors, and rows: with 140 levels polynomials are taken
+MANY_LEVELS, MANY_ROWS = 160, 1200
+
 
 def by_level(truth: Truth, data: pd.DataFrame, root: np.ndarray, place: np.ndarray, name: str = "g") -> np.ndarray:
     """Return the effects of the rows: of each level of g a vector with the covariance root root', taken at `place`."""
@@ -122,6 +125,15 @@ def errors_and_sigma(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
     se = truth.rng.uniform(0.3, 1.0, len(data))
     data = gaussian(truth, data, intercepts(truth, data["g"], "g"))
     return data.assign(se=se, y=data["y"] + se * truth.rng.normal(size=len(data)))
+
+
+def many_levels(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    """Draw crossed factors with so many levels that polynomials take the place of the random effects."""
+    g, h = truth.rng.integers(MANY_LEVELS, size=(2, MANY_ROWS))
+    g[:MANY_LEVELS] = h[:MANY_LEVELS] = np.arange(MANY_LEVELS)
+    x = truth.rng.normal(size=MANY_ROWS)
+    data = pd.DataFrame({"x": x - x.mean(), "g": [f"g{i:03}" for i in g], "h": [f"h{i:03}" for i in h]})
+    return gaussian(truth, data, intercepts(truth, data["g"], "g") + intercepts(truth, data["h"], "h"))
 
 
 def weights(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,9 @@ import numpy as np
 from bayesmm.families.families import FAMILIES
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
+from bayesmm.likelihood.dense_coupling import dense_derivatives, dense_elimination
 from bayesmm.likelihood.gaussian_lanes import MANY
+from bayesmm.likelihood.interpolated_gaussian import interpolated_likelihood
 from bayesmm.runtime.progress import counter
 from bayesmm.runtime.streams import data_set
 
@@ -84,8 +86,14 @@ def run(job: str) -> None:
 
 
 def large(rng: np.random.Generator) -> None:
-    """Maximise linear models of many groups, none like another, and of two factors with many levels."""
+    """Maximise linear models of many groups, none like another, and of two factors with many levels.
+
+    What only larger ones use is compiled without a model.
+    """
     import bayesmm as bmm
+
+    for made in (interpolated_likelihood, dense_elimination, dense_derivatives):
+        made()
 
     rows = 2 * MANY * VISITS
     y, x = rng.normal(size=(2, rows))

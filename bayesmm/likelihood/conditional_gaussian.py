@@ -26,6 +26,8 @@ from bayesmm.likelihood.compiled import (
 )
 from bayesmm.likelihood.crossproducts import CrossProducts, Floats
 from bayesmm.likelihood.dense_matrices import cholesky, solve_lower, solve_lower_transposed
+from bayesmm.likelihood.eliminated import Polynomials
+from bayesmm.likelihood.gaussian import relative_sds
 from bayesmm.likelihood.gaussian_data import read_cross_products
 from bayesmm.likelihood.gaussian_factorisation import lambda_times, rest_lambda, rest_sizes
 from bayesmm.likelihood.gaussian_leading import effects_of_levels
@@ -61,6 +63,7 @@ def recover(
     *,
     keep_effects: bool = True,
     run: Callable[..., int] | None = None,
+    near: Polynomials | None = None,
 ) -> Recovered:
     """Draw the fixed coefficients and the random effects from their exact conditional distribution.
 
@@ -81,24 +84,32 @@ def recover(
     run : callable, optional
         In the place of `drawn` for cross-products that differ from draw to draw: (draws as a slice, sizes, T, sigma,
         mean, lam, D, eps, eps_lead, rest out, lead out) -> 0 or 1.
+    near : Polynomials, optional
+        In the place of the random effects, where these are not asked for.
 
     Returns
     -------
     Recovered
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        A draw's sds are so large beside sigma that its matrix is not positive definite.
     """
     n_draws, m, G, q = len(sigma), len(cp.rest.z), len(cp.pattern), cp.leading.A.shape[1]
-    flat = ~np.isfinite(sd)
-    D = np.where(flat, 0.0, 1.0)
     rest, lead = np.empty((n_draws, m)), np.empty((n_draws if keep_effects else 0, G, q))
     step = max(1, CHUNK // max(m + (G * q if keep_effects else 0), 1))
     for at in range(0, n_draws, step):
         part = slice(at, min(at + step, n_draws))
-        lam = np.where(flat, 1.0, sd / sigma[part, None])
+        lam, D = relative_sds(sd, sigma[part, None])
         size = part.stop - part.start
         eps, eps_lead = rng.standard_normal((size, m)), rng.standard_normal((size if keep_effects else 0, G, q))
         sizes = np.array([size, G if keep_effects else 0])
         given = [np.ascontiguousarray(a, dtype=float) for a in (T[part], sigma[part], mean[part], lam, D)]
         own = *given, eps, eps_lead, rest[part], lead[part if keep_effects else slice(0, 0)]
+        if near is not None:
+            rest[part, m - cp.p :] = _fixed(near, *given, eps[:, m - cp.p :])
+            continue
         if run is not None:
             found = run(part, sizes, *own)
         else:
@@ -112,6 +123,16 @@ def recover(
         effects.append(rest[:, end : end + Gk * qk].reshape(n_draws, Gk, qk))
         end += Gk * qk
     return Recovered(rest[:, end:], tuple(effects) if keep_effects else ())
+
+
+def _fixed(near: Polynomials, T: Floats, sigma: Floats, mean: Floats, lam: Floats, D: Floats, eps: Floats) -> Floats:
+    """Return draws of the fixed coefficients alone, (draws, p): what `drawn` gives, the random effects eliminated."""
+    values = near.at(T)
+    S, z = near.left.matrix(values), near.left.vector(values)
+    L = np.linalg.cholesky(lam[:, :, None] * S * lam[:, None, :] + np.diag(D))
+    c = lam * (z - np.einsum("nij,nj->ni", S, mean))
+    u = np.linalg.solve(L, c[:, :, None]) + (sigma[:, None] * eps)[:, :, None]
+    return mean + lam * np.linalg.solve(L.transpose(0, 2, 1), u)[:, :, 0]
 
 
 @c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 10), calls=(elimination, effects_of_levels))

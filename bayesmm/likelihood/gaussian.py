@@ -158,10 +158,15 @@ def log_likelihood(cp: CrossProducts, value: Value, n_flat: int) -> float:
 
 def relative(terms: Terms, at: Parameters) -> tuple[Floats, float, FixedPrior]:
     """Return the packed relative factors, sigma, and the prior of the fixed columns at natural parameters."""
-    sigma, proper, mean = at.positive[0], np.isfinite(terms.sd), np.zeros(len(terms.sd))
+    sigma, mean = at.positive[0], np.zeros(len(terms.sd))
     mean[terms.sampled] = at.coefficients - terms.at
-    prior = FixedPrior(mean, np.where(proper, terms.sd / sigma, 1.0), np.where(proper, 1.0, 0.0))
-    return at.L[terms.take] * terms.scale / sigma, sigma, prior
+    return at.L[terms.take] * terms.scale / sigma, sigma, FixedPrior(mean, *relative_sds(terms.sd, sigma))
+
+
+def relative_sds(sd: Floats, sigma: float | Floats) -> tuple[Floats, Floats]:
+    """Return lam and D of `FixedPrior` for the prior sds of the fixed columns, inf where flat."""
+    proper = np.isfinite(sd)
+    return np.where(proper, sd / sigma, 1.0), np.where(proper, 1.0, 0.0)
 
 
 def natural_likelihood(cp: CrossProducts, terms: Terms, at: Parameters) -> tuple[float, Parameters]:

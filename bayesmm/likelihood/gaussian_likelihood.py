@@ -17,6 +17,7 @@ from bayesmm.likelihood.compiled import (
     compiled,
     from_python,
     inner,
+    merged,
     pointers,
     zero_matrix,
     zeros,
@@ -114,6 +115,41 @@ def relative(w, inputs, T_, mean_, lam_, D_, results, d_T_, d_lam_, d_mean_, M_,
     return 1 if ok else 0
 
 
+@merged
+def to_relative(terms, sigma, L, coefficients, T, lam, D, mean):
+    """Set the packed relative factors T, and the prior of the fixed columns, at natural parameters."""
+    for i in range(T.shape[0]):
+        T[i] = L[terms.take[i]] * terms.scale[i] / sigma
+    for j in range(lam.shape[0]):
+        proper = terms.sd[j] < np.inf
+        lam[j], D[j] = terms.sd[j] / sigma if proper else 1.0, 1.0 if proper else 0.0
+    for j in range(len(terms.sampled)):
+        mean[terms.sampled[j]] = coefficients[j] - terms.at[j]
+
+
+@merged
+def log_density(numbers, results):
+    """Return log p from log|M| and the quadratic form; the numbers are sigma, nu and the sum of the log weights."""
+    sigma, nu = numbers[0], numbers[1]
+    residual = results[1] / sigma / sigma  # sigma^2 may overflow
+    return -0.5 * (nu * (math.log(2.0 * math.pi) + 2.0 * math.log(sigma)) - numbers[2] + results[0] + residual)
+
+
+@merged
+def natural_slopes(terms, numbers, results, T, lam, D, d_T, d_lam, d_mean, d_L, d_coefficients):
+    """Set the derivatives in L and in the sampled coefficients from those in T, lam and mean; return that in sigma."""
+    sigma = numbers[0]
+    d_sigma = (results[1] / sigma / sigma - numbers[1]) / sigma
+    for i in range(T.shape[0]):
+        d_L[terms.take[i]] = d_T[i] * terms.scale[i] / sigma
+        d_sigma -= d_T[i] * T[i] / sigma
+    for j in range(lam.shape[0]):
+        d_sigma -= D[j] * d_lam[j] * lam[j] / sigma
+    for j in range(len(terms.sampled)):
+        d_coefficients[j] = d_mean[terms.sampled[j]]
+    return d_sigma
+
+
 @c_function(INT64(WORDS, WORDS, WORDS, *[DOUBLES] * 11), calls=(relative,))
 def gaussian_at(w, cross, flags, numbers, L, coefficients, value, d_L, d_sigma, d_coefficients, T_, lam_, M, vectors):
     """Set log p(y | L, sigma, sampled coefficients) and its derivatives for one set of cross-products.
@@ -127,26 +163,12 @@ def gaussian_at(w, cross, flags, numbers, L, coefficients, value, d_L, d_sigma, 
         return 0
     T, lam, mean, D = carray(T_, (size,)), carray(lam_, (p,)), zeros(p), zeros(p)
     d_T, d_lam, d_mean, results, inputs = zeros(size), zeros(p), zeros(p), zeros(3), zeros(4)
-    for i in range(size):
-        T[i] = L[terms.take[i]] * terms.scale[i] / sigma
-    for j in range(p):
-        proper = terms.sd[j] < np.inf
-        lam[j], D[j] = terms.sd[j] / sigma if proper else 1.0, 1.0 if proper else 0.0
-    for j in range(len(terms.sampled)):
-        mean[terms.sampled[j]] = coefficients[j] - terms.at[j]
+    to_relative(terms, sigma, L, coefficients, T, lam, D, mean)
     inputs[0], inputs[1], inputs[2], inputs[3] = sigma, nu, 1.0, flags[0]
     if call("relative", (cross, inputs, T, mean, lam, D, results, d_T, d_lam, d_mean, M, vectors)) == 0:
         return 0
-    residual = results[1] / sigma / sigma  # sigma^2 may overflow
-    value[0] = -0.5 * (nu * (math.log(2.0 * math.pi) + 2.0 * math.log(sigma)) - numbers[2] + results[0] + residual)
-    d_sigma[0] = (residual - nu) / sigma
-    for i in range(size):
-        d_L[terms.take[i]] = d_T[i] * terms.scale[i] / sigma
-        d_sigma[0] -= d_T[i] * T[i] / sigma
-    for j in range(p):
-        d_sigma[0] -= D[j] * d_lam[j] * lam[j] / sigma
-    for j in range(len(terms.sampled)):
-        d_coefficients[j] = d_mean[terms.sampled[j]]
+    value[0] = log_density(numbers, results)
+    d_sigma[0] = natural_slopes(terms, numbers, results, T, lam, D, d_T, d_lam, d_mean, d_L, d_coefficients)
     return 1
 
 

@@ -12,6 +12,7 @@ from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.families.family import Family
 from bayesmm.families.links import LINKS
+from bayesmm.likelihood.eliminated import is_costly
 from bayesmm.likelihood.marginal import check_marginal
 from bayesmm.likelihood.problem import Problem
 from bayesmm.likelihood.quadrature import fits, usual_nodes
@@ -24,6 +25,10 @@ EFFECTS = ("auto", "marginal", "explicit")
 # at about ten operations a number. The marginal posterior needs about a fifth of the gradients (benchmarks/: steps
 # for each effective draw).
 INVERSE_COST, ROW_COST, FEWER_GRADIENTS = 2.0, 10.0, 5.0
+# Where polynomials take the place of the random effects some 5,000 values are left of 30,000 gradients, most of them to
+# draw the effects, and LAPACK's multiply-adds take a twentieth of a scatter's time: InstEval's three factors took 114 s
+# of processor time for 3,500 effective draws of the worst parameter; written out, as many draws would take 370 s.
+VALUES, LAPACK_COST = 1 / 6, 0.05
 # Of a factor whose levels have a known covariance every level is coupled to all of another factor's. An evaluation of
 # so many multiply-adds takes 2 ms (100 x 100 levels), and all draws about as long as the graph takes, which has a dense
 # matrix too, to be compiled and sampled.
@@ -185,7 +190,10 @@ def marginal_is_cheaper(problem: Problem) -> bool:
     cp, design = problem.cp, problem.design
     widths = np.diff(cp.leading.start).astype(float)
     q = max(cp.q[0], 1) if cp.order else 1
-    marginal = q * float(widths @ widths) + INVERSE_COST * float(len(cp.rest.z)) ** 3
+    if design.residual.estimated or not is_costly(cp, problem.theta):
+        marginal = q * float(widths @ widths) + INVERSE_COST * float(len(cp.rest.z)) ** 3
+    else:
+        marginal = VALUES * (q * float(widths @ widths) + LAPACK_COST * float(len(cp.rest.z)) ** 3 / 3)
     numbers = design.n * (design.p + sum(block.Z.shape[1] for block in design.blocks))
     explicit = FEWER_GRADIENTS * ROW_COST * numbers
     return marginal <= (max(explicit, DENSE) if is_related(design) else explicit)

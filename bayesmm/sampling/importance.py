@@ -24,6 +24,7 @@ from bayesmm.errors import listing
 from bayesmm.likelihood.coordinates import LOG, coordinates
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.marginal import Marginal, check_marginal, generalised, generalised_coordinates, marginal
+from bayesmm.likelihood.near_mode import near_mode
 from bayesmm.likelihood.problem import Integrated
 from bayesmm.likelihood.structured_blocks import sampled_of
 from bayesmm.likelihood.varying import varies, varying_labels
@@ -256,7 +257,7 @@ def weighted_draws(
     if goal.posterior.size == 0:  # all is fixed by the priors: nothing is left to draw but what was integrated out
         return Pool(np.zeros((size, 0)), np.zeros(size), np.full(size, 1 / size), 0.0)
     modes = modes_of(goal, priors, near)
-    goal = replace(goal, posterior=goal.posterior.settled(modes[0].x))
+    goal = replace(goal, posterior=near_mode(goal, modes[0].x, modes[0].factor))
     proposal = around(np.array([mode.x for mode in modes]), np.array([mode.factor for mode in modes]))
     whole = Mixture(np.ones(1), proposal.centres[:1], proposal.factors[:1])  # one t for all of it
     factor = POOL_FACTOR

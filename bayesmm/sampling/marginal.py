@@ -25,7 +25,7 @@ from bayesmm.estimation.glm import share_thresholds
 from bayesmm.likelihood.coordinates import FIXED, INTERVAL, LOG, REAL, coordinate, factors, sds_of_terms, values
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.marginal import Marginal, auxiliary_starts, generalised, marginal
-from bayesmm.likelihood.posterior import LogPosterior
+from bayesmm.likelihood.near_mode import near_mode
 from bayesmm.likelihood.problem import Integrated
 from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior, own_at_zero, shifts_of_thresholds
@@ -160,7 +160,7 @@ def ready(
             "samples coefficients and random effects too"
         )
     middle = centre(model, priors, near)
-    return Ready(model, middle, *whitened(model.posterior, middle, units(model, priors)), as_tree)
+    return Ready(model, middle, *whitened(model, middle, units(model, priors)), as_tree)
 
 
 def sample(
@@ -267,18 +267,18 @@ def _column_size(model: Marginal, i: int) -> float:
     return float(np.sqrt(np.square(X[:, columns[i - len(model.places)]]).mean()))
 
 
-def whitened(posterior: LogPosterior, middle: Floats, sizes: Floats) -> tuple[Whitened, Starts]:
+def whitened(model: Marginal, middle: Floats, sizes: Floats) -> tuple[Whitened, Starts]:
     """Return the density in units of its mode's sds, and the function that gives a chain's start z for a seed.
 
     Chains start further apart than the posterior is wide, so that R-hat can tell whether they have met. Where no mode
     is found from `middle`, (d,), the coordinates stay as they are, and starts are around it. `sizes` as for
     `find_mode`.
     """
-    mode = find_mode(posterior, middle, sizes)
+    mode = find_mode(model.posterior, middle, sizes)
     if mode is not None:
-        within, at = SPREAD, Whitened(posterior.settled(mode.x), mode.x, mode.factor)
+        within, at = SPREAD, Whitened(near_mode(model, mode.x, mode.factor), mode.x, mode.factor)
     else:
-        within, at = JITTER, Whitened(posterior, middle, np.eye(len(middle)))
+        within, at = JITTER, Whitened(model.posterior, middle, np.eye(len(middle)))
     return at, lambda seed=None: generator(seed).uniform(-within, within, len(middle))
 
 

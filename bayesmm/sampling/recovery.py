@@ -12,6 +12,9 @@ from bayesmm.design.summed import is_summed
 from bayesmm.design.term_basis import TermBasis
 from bayesmm.likelihood.conditional_gaussian import Recovered, recover
 from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.eliminated import Polynomials, is_costly, polynomials
+from bayesmm.likelihood.gaussian import relative_sds
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.joint_quadrature import written_columns
 from bayesmm.likelihood.problem import Integrated, sampled_names
 from bayesmm.likelihood.turned import of_levels
@@ -20,11 +23,13 @@ from bayesmm.likelihood.varying_draws import recover_varying
 from bayesmm.priors import Prior, own_at_means, prior_bases
 from bayesmm.runtime.memory import BYTES, COPIES, too_much
 from bayesmm.runtime.streams import of_run
+from bayesmm.runtime.threads import in_threads, one_thread
 from bayesmm.sampling.recovery_glmm import drawn_effects
 
 # A correlation matrix of a draw may be 1e-16 from singular; this much of the identity makes its factor exist, and moves
 # a correlation by less than any draw can show.
 RIDGE = 1e-12
+MANY_DRAWS = 1000  # with fewer, exact evaluations are no more than those that polynomials are made of
 
 
 @dataclass(frozen=True)
@@ -122,17 +127,21 @@ def with_effects(
         return _with_drawn(tree, posterior, design, priors, seed, keep_effects)
     shape = posterior.sizes["chain"], posterior.sizes["draw"]
     draws = _draws(posterior, design, integrated, shape)
-    T, mean, parts = packed_factors(integrated, draws), _means(posterior, integrated, shape), []
+    T, mean = packed_factors(integrated, draws), _means(posterior, integrated, shape)
+    near = None if keep_effects else _polynomials(integrated, T, draws, mean)
+
+    def chain_of(k: int) -> Recovered:
+        chain = slice(k * shape[1], (k + 1) * shape[1])
+        own = T[chain], draws.sigma[chain], mean[chain], integrated.sd
+        rng = of_run(seed, 1, k)  # so that a chain does not depend on how many there are
+        if draws.residual is None:
+            return recover(integrated.problem.cp, *own, rng, keep_effects=keep_effects, near=near)
+        varying = integrated.problem.cp, integrated.varying, draws.residual[chain]
+        return recover_varying(*varying, *own, rng=rng, keep_effects=keep_effects)
+
     try:
-        for k in range(shape[0]):
-            chain = slice(k * shape[1], (k + 1) * shape[1])
-            own = T[chain], draws.sigma[chain], mean[chain], integrated.sd
-            rng = of_run(seed, 1, k)  # so that a chain does not depend on how many there are
-            if draws.residual is None:
-                parts.append(recover(integrated.problem.cp, *own, rng, keep_effects=keep_effects))
-                continue
-            varying = integrated.problem.cp, integrated.varying, draws.residual[chain]
-            parts.append(recover_varying(*varying, *own, rng=rng, keep_effects=keep_effects))
+        with one_thread():
+            parts = in_threads(chain_of, range(shape[0]))
     except np.linalg.LinAlgError as error:
         raise ValueError(_too_wide(T)) from error
     found = _joined(parts)
@@ -199,6 +208,17 @@ def with_innermost(tree: xr.DataTree, design: Design, priors: Mapping[str, Prior
             posterior.transpose("chain", "draw", ...), design, k, priors, about["seed"], about.get("cores")
         )
     return with_posterior(tree, posterior) if left else tree
+
+
+def _polynomials(integrated: Integrated, T: Floats, draws: Draws, mean: Floats) -> Polynomials | None:
+    """Return what takes the place of the random effects where they are costly and nobody asks for them."""
+    cp, theta, plain = integrated.problem.cp, integrated.problem.theta, integrated.structure.plain
+    if draws.residual is not None or not (plain and is_costly(cp, theta)) or len(T) < MANY_DRAWS:
+        return None
+    sigma = float(np.median(draws.sigma))
+    prior = FixedPrior(mean.mean(axis=0), *relative_sds(integrated.sd, sigma))
+    with one_thread():
+        return polynomials(cp, theta.free, T, sigma, prior)
 
 
 def _joined(chains: list[Recovered]) -> Recovered:

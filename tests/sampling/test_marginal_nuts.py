@@ -343,10 +343,10 @@ def test_a_bad_start_names_the_values_where_the_likelihood_fails():
 def test_ctrl_c_during_the_recovery_keeps_the_draws(model, monkeypatch):
     recover = recovery.recover
 
-    def interrupted(*arguments, keep_effects):
+    def interrupted(*arguments, keep_effects, near):
         if keep_effects:
             raise KeyboardInterrupt
-        return recover(*arguments, keep_effects=keep_effects)
+        return recover(*arguments, keep_effects=keep_effects, near=near)
 
     monkeypatch.setattr(recovery, "recover", interrupted)
     fit = model.sample(**SHORT)

@@ -71,7 +71,7 @@ def test_a_prior_at_the_means_starts_there():
 def test_starts_are_dispersed_and_those_of_their_seed():
     model = sleep(VAGUE["inverse gamma"])
     built = marginal(model.design, model.priors, model._integrated)
-    at, start = whitened(built.posterior, centre(built, model.priors, near(model)), units(built, model.priors))
+    at, start = whitened(built, centre(built, model.priors, near(model)), units(built, model.priors))
     drawn = np.array([start(seed) for seed in range(200)])
     np.testing.assert_array_equal(drawn[3], start(3))
     # uniform within SPREAD sds of the mode, sd SPREAD / sqrt(3); 5 standard errors of the sd of 200 are 0.15 of it

@@ -1,0 +1,184 @@
+"""Polynomials in the place of the random effects, near a posterior's mode: against the exact posterior."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import bayesmm as bmm
+from bayesmm.likelihood import eliminated
+from bayesmm.likelihood.conditional_gaussian import recover
+from bayesmm.likelihood.eliminated import is_costly, polynomials
+from bayesmm.likelihood.gaussian import relative_sds
+from bayesmm.likelihood.gaussian_factorisation import FixedPrior
+from bayesmm.likelihood.marginal import marginal, terms
+from bayesmm.likelihood.near_mode import natural_parameters, near_mode
+from bayesmm.priors import prior_design
+from bayesmm.sampling.marginal import centre, units
+from bayesmm.sampling.mode import find_mode
+
+STUDENT = bmm.Prior("StudentT", nu=4, mu=0, sigma=1)
+FORMULAS = {
+    "slopes": ("y ~ x + (x | g)", {}),
+    "independent": ("y ~ x + (x || g)", {}),
+    "crossed": ("y ~ x + (1 | g) + (1 | h)", {}),
+    "crossed slopes": ("y ~ x + f + (x | g) + (1 | h)", {"weights": "w"}),
+    "nested": ("y ~ x + (1 | h / k)", {}),
+    "known errors": ("y | se(w) ~ x + (1 | g)", {}),
+    "a prior that is not normal": (
+        "y ~ x + (1 | g)",
+        {"priors": {"beta[x]": bmm.Prior("StudentT", nu=4, mu=0, sigma=1)}},
+    ),
+    "flat priors": ("y ~ x + (x | g)", {"priors": {"beta": bmm.Prior("Flat"), "Intercept": bmm.Prior("Flat")}}),
+    "a coefficient that is fixed": ("y ~ x + (1 | g)", {"priors": {"beta[x]": bmm.Prior("Fixed", value=0.5)}}),
+    "an sd that is fixed": ("y ~ x + (x || g)", {"priors": {"sd_g[x]": bmm.Prior("Fixed", value=0.7)}}),
+    "no coefficients": ("y ~ 0 + (1 | g)", {}),
+}
+
+
+def data(seed=1, G=80, n=900):
+    rng = np.random.default_rng(seed)
+    g, h, x = rng.integers(G, size=n), rng.integers(30, size=n), rng.normal(size=n)
+    g[:G] = np.arange(G)
+    frame = pd.DataFrame({"g": g, "h": h, "x": x, "w": rng.uniform(0.5, 2, n), "k": rng.integers(3, size=n)})
+    frame["f"] = np.array(list("uvw"))[rng.integers(3, size=n)]
+    b = rng.multivariate_normal([0, 0], [[1, 0.3], [0.3, 0.5]], G)
+    frame["y"] = 2 + 0.5 * x + b[g, 0] + b[g, 1] * x + rng.normal(size=30)[h] + rng.normal(size=n)
+    return frame
+
+
+def at_its_mode(formula, options, frame=None):
+    model = bmm.Model(formula, data() if frame is None else frame, **options)
+    own = marginal(model.design, model.priors, model._integrated)
+    return model, own, find_mode(own.posterior, centre(own, model.priors), units(own, model.priors))
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Polynomials whatever an evaluation costs."""
+    monkeypatch.setattr(eliminated, "COSTLY", 0.0)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_density_and_its_gradient_are_those_of_the_exact_posterior(name):
+    _, own, mode = at_its_mode(*FORMULAS[name])
+    made = near_mode(own, mode.x, mode.factor)
+    assert made is not own.posterior
+    x = mode.x + 1.2 * np.random.default_rng(2).standard_normal((60, len(mode.x))) @ mode.factor.T
+    # ten times what is promised of terms that were left out: their number is not one
+    np.testing.assert_allclose(made.many(x), own.posterior.many(x), rtol=0, atol=1e-6)
+    for at in x[:20]:
+        value, slope = made(at)
+        exact, expected = own.posterior(at)
+        assert value == pytest.approx(exact, abs=1e-6)
+        # in sds; a polynomial's slope misses by its error times its degree squared, at most (Markov)
+        np.testing.assert_allclose(slope @ mode.factor, expected @ mode.factor, atol=1e-4)
+
+
+@pytest.mark.usefixtures("always")
+def test_the_density_is_the_normal_one_that_scipy_has():
+    model, own, mode = at_its_mode("y ~ x + (x | g)", {}, data(G=12, n=60))
+    made = near_mode(own, mode.x, mode.factor)
+    design = prior_design(model.design, model.priors)
+    sds = [model.priors[place].parameters["sigma"] for place in ("Intercept_centred", "beta[x]")]
+    Z = design.blocks[0].Z[:, :, None] * (design.blocks[0].index[:, None] == np.arange(12))[:, None, :]
+    centre_at = model.priors["Intercept_centred"].parameters["mu"]
+
+    def exact(x):
+        at = natural_parameters(own, x[None])
+        L = at.L[0].reshape(2, 2)
+        V = np.einsum("niG,ij,mjG->nm", Z, L @ L.T, Z) + at.positive[0, 0] ** 2 * np.eye(60)
+        V += design.X @ np.diag(np.square(sds)) @ design.X.T
+        return stats.multivariate_normal(design.X[:, 0] * centre_at, V).logpdf(design.y)
+
+    x = mode.x + np.random.default_rng(3).standard_normal((10, len(mode.x))) @ mode.factor.T
+    prior = own.posterior.many(x) - [exact(at) for at in x]  # log prior and Jacobian, as the exact posterior has them
+    np.testing.assert_allclose(made.many(x), np.array([exact(at) for at in x]) + prior, atol=1e-6)
+    differences = [(made(mode.x + h)[0] - made(mode.x - h)[0]) / 2e-5 for h in 1e-5 * np.eye(len(mode.x))]
+    np.testing.assert_allclose(made(mode.x)[1], differences, atol=1e-4)  # of differences: 1e-10 / 1e-5 and less
+
+
+@pytest.mark.usefixtures("always")
+def test_outside_of_the_box_it_is_the_exact_posterior():
+    _, own, mode = at_its_mode("y ~ x + (x | g)", {})
+    made = near_mode(own, mode.x, mode.factor)
+    for far in (9.0, -9.0):
+        x = mode.x + far * mode.factor @ np.array([1.0, 0, 0, 0])
+        assert made(x)[0] == own.posterior(x)[0]
+        np.testing.assert_array_equal(made(x)[1], own.posterior(x)[1])
+
+
+def test_cheap_posteriors_and_those_of_many_entries_stay_as_they_are():
+    _, own, mode = at_its_mode("y ~ x + (x | g)", {})
+    problem = own.integrated.problem
+    assert not is_costly(problem.cp, problem.theta)
+    assert near_mode(own, mode.x, mode.factor) is own.posterior
+
+
+@pytest.mark.usefixtures("always")
+def test_polynomials_that_miss_are_not_used(monkeypatch):
+    _, own, mode = at_its_mode("y ~ x + (x | g)", {})
+    true = eliminated.interpolated
+
+    def wrong(*arguments):
+        found = true(*arguments)
+        return replace(found, terms=found.terms * (1 + 1e-6))
+
+    monkeypatch.setattr(eliminated, "interpolated", wrong)
+    assert near_mode(own, mode.x, mode.factor) is own.posterior
+
+
+@pytest.mark.usefixtures("always")
+def test_a_posterior_that_reaches_down_to_0_is_right_too():
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"y": rng.normal(size=200), "x": rng.normal(size=200), "g": rng.integers(20, size=200)})
+    _, own, mode = at_its_mode("y ~ x + (1 | g)", {}, frame)
+    made = near_mode(own, mode.x, mode.factor)
+    x = mode.x + 2 * rng.standard_normal((100, len(mode.x))) @ mode.factor.T
+    np.testing.assert_allclose(made.many(x), own.posterior.many(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", ["nutpie", "importance"])
+def test_the_draws_are_those_of_the_exact_posterior(monkeypatch, sampler):
+    model = bmm.Model("y ~ x + (x | g)", data())
+    exact = model.sample(seed=1, sampler=sampler, progress=False, keep_effects=False).summary()
+    monkeypatch.setattr(eliminated, "COSTLY", 0.0)
+    own = model.sample(seed=2, sampler=sampler, progress=False, keep_effects=False).summary()
+    assert min(exact["ess_bulk"].min(), own["ess_bulk"].min()) > 2000
+    mcse = np.hypot(exact["sd"] / np.sqrt(exact["ess_bulk"]), own["sd"] / np.sqrt(own["ess_bulk"]))
+    assert (np.abs(exact["mean"] - own["mean"]) < 5 * mcse).all()
+    np.testing.assert_allclose(own["sd"], exact["sd"], rtol=5 * np.sqrt(2 / 2 / 2000))  # of an sd: 1 / sqrt(2 n)
+
+
+@pytest.mark.parametrize("name", ["slopes", "crossed slopes", "a prior that is not normal", "flat priors"])
+def test_coefficients_come_back_as_from_the_exact_distribution(name):
+    _, own, mode = at_its_mode(*FORMULAS[name])
+    rng, problem, sd = np.random.default_rng(6), own.integrated.problem, own.integrated.sd
+    x = mode.x + np.repeat([1.0, 4.0], [180, 20])[:, None] * rng.standard_normal((200, len(mode.x))) @ mode.factor.T
+    at, way = natural_parameters(own, x), terms(own.integrated)
+    T, sigma, mean = at.L[:, way.take] * way.scale / at.positive[:, :1], at.positive[:, 0], np.zeros((200, len(sd)))
+    mean[:, way.sampled] = at.coefficients - way.at
+    near = polynomials(problem.cp, problem.theta.free, T[:100], 1.0, FixedPrior(mean[0], *relative_sds(sd, 1.0)))
+    assert not near.left.box.has(T).all()  # the others are taken exactly
+    given = problem.cp, T, sigma, mean, sd
+    exact = recover(*given, np.random.default_rng(1), keep_effects=False).fixed
+    found = recover(*given, np.random.default_rng(1), keep_effects=False, near=near).fixed
+    assert (near.left.box.has(T)).sum() > 150
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6 * exact.std(axis=0).max())
+
+
+def test_a_fit_without_random_effects_takes_them_for_its_coefficients(monkeypatch):
+    model = bmm.Model("y ~ x + (x | g)", data())
+    kept = model.sample(seed=4, progress=False).summary()
+    calls, true = [], eliminated.interpolated
+    monkeypatch.setattr(eliminated, "COSTLY", 0.0)
+    monkeypatch.setattr(eliminated, "interpolated", lambda *own: calls.append(1) or true(*own))
+    found = model.sample(seed=4, progress=False, keep_effects=False).summary()
+    assert calls == [1, 1]  # sampling, and its recovery
+    both = [name for name in found.index if name in kept.index]
+    assert "beta[x]" in both
+    mcse = np.hypot(*(own.loc[both, "sd"] / np.sqrt(own.loc[both, "ess_bulk"]) for own in (kept, found)))
+    assert (np.abs(kept.loc[both, "mean"] - found.loc[both, "mean"]) < 5 * mcse).all()
