@@ -23,7 +23,7 @@ from bayesmm.priors import Priors, prior_design, resolve_priors
 from bayesmm.results import Fit, PointFit
 from bayesmm.runtime.arguments import check_bool, check_functions, check_seed, check_whole
 from bayesmm.runtime.other_names import says_other_names
-from bayesmm.sampling.choose_graph import check_effects, effects_of_graph, marginal_is_cheaper, settled_effects
+from bayesmm.sampling.choose_graph import check_effects, chosen_effects, effects_of_graph
 from bayesmm.sampling.graph.centering import centred_by_rule, check_centred, chosen_centring
 from bayesmm.sampling.sample import sample
 from bayesmm.storage.accumulated import design_of_any
@@ -230,20 +230,16 @@ class Model:
         from bayesmm.sampling.graph.marginal_glmm import build_marginal_glmm
 
         check_centred(centred, self._factors)
-        effects = self.effects(effects_of_graph(self.design, effects))
+        effects = self.effects(effects_of_graph(self.design, effects), compiled=False)
         if effects == "marginal" and self.family.gaussian:
             return build_marginal(self.design, self.priors, self._integrated)
         if effects == "marginal" and self.design.blocks:
             return build_marginal_glmm(self.design, self.priors)
         return build_explicit(self.design, self.priors, centred=chosen_centring(centred, self._factors, self._by_rule))
 
-    def effects(self, effects: str = "auto") -> str:
-        """Return which graph ``effects`` means for this model, "marginal" or "explicit"."""
-        check_effects(effects)
-        settled = settled_effects(self.design, self.priors, effects)
-        if settled is not None:
-            return settled
-        return "marginal" if marginal_is_cheaper(self._integrated.problem) else "explicit"
+    def effects(self, effects: str = "auto", *, compiled: bool = True) -> str:
+        """Return what ``effects`` means, "marginal" or "explicit": `compiled`, or as a graph for PyMC's samplers."""
+        return chosen_effects(self.design, self.priors, effects, lambda: self._integrated.problem, compiled=compiled)
 
     @cached_property
     def _integrated(self) -> Integrated:

@@ -26,8 +26,8 @@ from validation.simulated import (
     intercepts,
 )
 
-# of each of two crossed factors, and rows: with 140 levels polynomials are taken
-MANY_LEVELS, MANY_ROWS = 160, 1200
+# of each of two crossed factors, and rows: from 190 levels on polynomials are taken
+MANY_LEVELS, MANY_ROWS = 240, 1800
 
 
 def by_level(truth: Truth, data: pd.DataFrame, root: np.ndarray, place: np.ndarray, name: str = "g") -> np.ndarray:

@@ -228,6 +228,15 @@ def once[Made: Callable](function: Made) -> Made:
     return made
 
 
+class made_once[Made](functools.cached_property[Made]):
+    """A cached property that several threads may ask for at once: C code reads what the cache keeps, and no other."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> Made:
+        """Return the value, made at the first call."""
+        with MAKING:
+            return super().__get__(instance, owner)
+
+
 def c_function(
     signature: types.Type, calls: Sequence[Callable[[], object]] = ()
 ) -> Callable[[Callable], Callable[[], object]]:

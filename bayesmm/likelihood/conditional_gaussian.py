@@ -35,6 +35,7 @@ from bayesmm.likelihood.gaussian_likelihood import elimination
 
 # Standard normal numbers are drawn for this many effects at a time, so that memory stays flat (64 MB).
 CHUNK = 8_000_000
+AT_ONCE = 8  # arrays of a p x p matrix for each draw
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def recover(
     """
     n_draws, m, G, q = len(sigma), len(cp.rest.z), len(cp.pattern), cp.leading.A.shape[1]
     rest, lead = np.empty((n_draws, m)), np.empty((n_draws if keep_effects else 0, G, q))
-    step = max(1, CHUNK // max(m + (G * q if keep_effects else 0), 1))
+    step = max(1, CHUNK // max(m + (G * q if keep_effects else 0), 1 if near is None else AT_ONCE * cp.p**2, 1))
     for at in range(0, n_draws, step):
         part = slice(at, min(at + step, n_draws))
         lam, D = relative_sds(sd, sigma[part, None])

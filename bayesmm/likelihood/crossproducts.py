@@ -19,6 +19,7 @@ import numpy as np
 
 from bayesmm.design.residual.correlation import Correlation
 from bayesmm.errors import DataError
+from bayesmm.likelihood.compiled import made_once
 from bayesmm.likelihood.dense_coupling import LEAST_DENSITY, LEAST_WORK, dense_derivatives, dense_elimination
 from bayesmm.likelihood.gaussian_data import CrossProductsData, Leading, Rest
 from bayesmm.likelihood.gaussian_lanes import MANY, MOST_COUPLED, in_lanes, lanes_derivatives, lanes_elimination
@@ -134,7 +135,7 @@ class CrossProducts:
         rows = rows if self.source.correlation is None else self.source.correlation.times(rows)
         return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
 
-    @cached_property
+    @made_once
     def words(self) -> Ints:
         """The leading factor, the rest and r'Wr as one vector of words: `gaussian_likelihood.relative` reads it."""
         lead, lanes, functions, kin = self.leading, np.zeros((0, 0, 0)), (), ()

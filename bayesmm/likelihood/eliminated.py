@@ -4,17 +4,16 @@ log|V|, with V = I + Z Lambda Lambda'Z' in units of sigma, and [X r]'V^-1[X r] a
 of the relative factors alone: sigma, the prior of the coefficients and the coefficients that are sampled come in
 afterwards. In a box around many draws of the factors polynomials take their place, from some hundred exact evaluations;
 what they cost does not depend on the numbers of rows or levels.
-
-The variables of the polynomials are log T_ii and T_ij / T_ii, on the principal axes of the draws.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bayesmm.likelihood.box import Box, box_around, diagonals
 from bayesmm.likelihood.crossproducts import CrossProducts
+from bayesmm.likelihood.dense_matrices import LAPACK_FROM
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
 from bayesmm.likelihood.gaussian_likelihood import evaluation, room_for
 from bayesmm.likelihood.packed import Floats, Ints
@@ -23,78 +22,21 @@ from bayesmm.likelihood.theta import Theta
 from bayesmm.runtime.progress import working
 from bayesmm.runtime.threads import in_threads
 
-# An evaluation of so many multiply-adds takes a millisecond, and NUTS makes some ten thousands of them.
-COSTLY = 1e6
+# A value that takes so many nanoseconds is worth polynomials: NUTS makes some ten thousands of gradients.
+COSTLY = 1e5
+BLAS_COST = 0.05  # nanoseconds of a multiply-add of LAPACK and BLAS, measured at 1,158 and 2,002 columns
 # Of the entries of the factors: with more of them the polynomials have thousands of terms.
-MOST_ENTRIES, MOST_TERMS = 6, 4000
+MOST_ENTRIES, MOST_TERMS, LEAST_TERMS = 6, 4000, 100
+MOST_NUMBERS = 1e7  # of all terms together: 80 MB
+TERM_COST = 1.0  # nanoseconds of a value of a term, which is read for the value and for the gradient
 # The log density is right to this, and to so many times n eps, which is of the size of its own rounding.
 PRECISION, ROUNDING = 1e-7, 100.0
-# How far the box reaches, in sds of the draws, and at most, of the log of an sd: where it would be wider the data
-# hardly tell the sd, and no polynomial is near.
-REACH, WIDEST, NARROWEST = 4.5, 2.0, 1e-6
+# That is what the terms promise; at so many of the draws it is looked at, where it may be so many times as much.
+LOOKED_AT, MISSED = 24, 10.0
+CHUNK = 8_000_000  # numbers of terms at many draws that are held at a time: 64 MB
 # What a fixed column is divided by, in units of the square root of what is left of its sum of squares: its square is
 # large beside the 1 that makes every matrix definite, and costs it no digits.
 UNIT, LEAST_LEFT = 1 / 30, 1e-10
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where polynomials take the place of the likelihood.
-
-    Attributes
-    ----------
-    entry, diagonal : (t,) int64
-        As `InterpolatedData` has them.
-    centre : (t,) float64
-    axes : (t, t) float64
-        u = axes (s - centre).
-    length : int
-        Of the packed T.
-    """
-
-    entry: Ints
-    diagonal: Ints
-    centre: Floats
-    axes: Floats
-    length: int
-
-    def variables(self, T: Floats) -> Floats:
-        """Return s, (n, t), at packed relative factors T, (n, length)."""
-        own, of = T[:, self.entry], T[:, self.diagonal]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.entry == self.diagonal, np.log(of), own / of)
-
-    def places(self, T: Floats) -> Floats:
-        """Return u, (n, t), at packed relative factors T, (n, length)."""
-        return (self.variables(T) - self.centre) @ self.axes.T
-
-    def has(self, T: Floats) -> NDArray[np.bool_]:
-        """Return which of many packed relative factors, (n, length), are in the box, (n,)."""
-        return (np.abs(self.places(T)) <= 1).all(axis=1)
-
-    def factors(self, u: Floats) -> Floats:
-        """Return the packed relative factors T, (n, length), at u, (n, t)."""
-        s, T = self.centre + np.linalg.solve(self.axes, u.T).T, np.zeros((len(u), self.length))
-        first = self.entry == self.diagonal
-        T[:, self.entry[first]] = np.exp(s[:, first])
-        T[:, self.entry[~first]] = s[:, ~first] * T[:, self.diagonal[~first]]
-        return T
-
-
-def box_of(entry: Ints, q: Sequence[int], T: Floats) -> Box:
-    """Return the box around draws of relative factors, (n, length), which are packed blocks of q_k coefficients.
-
-    `entry` are the places of the entries that vary.
-    """
-    starts = np.cumsum([0, *np.square(q)])
-    row = np.concatenate([at + np.repeat(np.arange(k) * (k + 1), k) for k, at in zip(q, starts[:-1], strict=True)])
-    box = Box(entry, row[entry], np.zeros(len(entry)), np.eye(len(entry)), T.shape[1])
-    s = box.variables(T)
-    s = s[np.isfinite(s).all(axis=1)]
-    squares, V = np.linalg.eigh(np.atleast_2d(np.cov(s.T)))
-    logs = np.abs(V[box.entry == box.diagonal]).max(axis=0)
-    reach = np.clip(REACH * np.sqrt(np.maximum(squares, 0.0)), NARROWEST, WIDEST / np.maximum(logs, NARROWEST))
-    return replace(box, centre=s.mean(axis=0), axes=V.T / reach[:, None])
 
 
 @dataclass(frozen=True)
@@ -115,7 +57,7 @@ class Eliminated:
 
     def __call__(self, u: Floats) -> Floats:
         """Return what `exact` does at u, (k, t)."""
-        return self.exact(self.box.factors(u))
+        return self.exact(self.box.parameters(u))
 
     def exact(self, T: Floats) -> Floats:
         """Return log|V|, r'V^-1r, X'V^-1r and the triangle of X'V^-1X, (k, o), at T, (k, length); NaN without any."""
@@ -172,26 +114,40 @@ class Polynomials:
     def at(self, T: Floats) -> Floats:
         """Return what `Eliminated` does at packed relative factors, (n, length); outside of the box exactly."""
         box, out = self.left.box, np.empty((len(T), self.found.terms.shape[1]))
-        inside = box.has(T)
-        out[inside] = self.found(box.places(T[inside]))
+        inside, step = box.has(T), max(1, CHUNK // self.found.index.size)
+        for at in np.split(np.flatnonzero(inside), range(step, len(T), step)):
+            out[at] = self.found(box.places(T[at]))
         out[~inside] = self.left.exact(T[~inside])
         return out
 
 
 def is_costly(cp: CrossProducts, theta: Theta) -> bool:
     """Return whether an evaluation takes long enough for polynomials, and the factors are such as they are for."""
-    return 0 < len(theta.free) <= MOST_ENTRIES and not theta.structured and work(cp) > COSTLY
+    few = 0 < len(theta.free) <= MOST_ENTRIES and not theta.structured
+    return few and saved(cp) > COSTLY and most_terms(cp) >= LEAST_TERMS
+
+
+def saved(cp: CrossProducts) -> float:
+    """Return how long the random effects take of that, which polynomials save."""
+    return work(cp) - (BLAS_COST if cp.p >= LAPACK_FROM else 1.0) * cp.p**3 / 3
+
+
+def most_terms(cp: CrossProducts) -> int:
+    """Return how many terms polynomials may have: they take less time than what they save, and little memory."""
+    outputs = 2 + cp.p + cp.p * (cp.p + 1) // 2
+    return int(min(MOST_TERMS, saved(cp) / (TERM_COST * outputs), MOST_NUMBERS / outputs))
 
 
 def work(cp: CrossProducts) -> float:
-    """Return about how many multiply-adds an evaluation takes."""
-    widths = np.diff(cp.leading.start).astype(float)
-    q, m = cp.leading.A.shape[1], float(len(cp.rest.z))
-    return float((q * q * (q + widths) + q * widths**2 / 2).sum() + m**3 / 3)
+    """Return about how long a value takes, in nanoseconds: a multiply-add takes one, or a twentieth by LAPACK."""
+    widths, q, m = np.diff(cp.leading.start).astype(float), cp.leading.A.shape[1], len(cp.rest.z)
+    scatter = float((q * q * (q + widths) + q * widths**2 / 2).sum())
+    by_blas = BLAS_COST if cp.densely_coupled else 1.0
+    return by_blas * scatter + (BLAS_COST if m >= LAPACK_FROM else 1.0) * m**3 / 3
 
 
 def polynomials(cp: CrossProducts, entry: Ints, T: Floats, sigma: float, prior: FixedPrior) -> Polynomials | None:
-    """Return the polynomials near draws of relative factors; None where too many terms would be needed.
+    """Return the polynomials near draws of relative factors; None where too many terms would be needed, or they miss.
 
     Parameters
     ----------
@@ -204,9 +160,14 @@ def polynomials(cp: CrossProducts, entry: Ints, T: Floats, sigma: float, prior: 
         In their middle: what makes terms matter to the log density.
     """
     with working("finding polynomials in place of the random effects"):
-        left = eliminated(cp, box_of(entry, cp.q, T))
-        found = interpolated(left, len(entry), weights(left, sigma, prior), tolerance_of(cp), MOST_TERMS)
-    return None if found is None else Polynomials(left, found)
+        left = eliminated(cp, box_around(entry, diagonals(cp.q)[entry], T, np.zeros(T.shape[1])))
+        size, tolerance = weights(left, sigma, prior), tolerance_of(cp)
+        found = interpolated(left, len(entry), size, tolerance, most_terms(cp))
+        inside = T[left.box.has(T)][:LOOKED_AT]
+        if found is None or len(inside) == 0:
+            return None
+        missed = size(found(left.box.places(inside)) - left.exact(inside))
+    return Polynomials(left, found) if (missed <= MISSED * tolerance).all() else None
 
 
 def tolerance_of(cp: CrossProducts) -> float:

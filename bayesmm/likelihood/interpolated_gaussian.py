@@ -5,16 +5,13 @@ Lambda Lambda'Z', are smooth functions of the few entries of the relative factor
 coefficients and the coefficients that are sampled come in afterwards. Polynomials in these entries take their place in
 a box around the mode. Some hundred exact evaluations give them; an evaluation then does not depend on the numbers of
 rows or levels. Outside of the box the likelihood is the exact one.
-
-The variables of the polynomials are log T_ii and T_ij / T_ii, on axes along which the posterior has no correlation.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import c_function, call, inner, reordered, zero_integers, zero_matrix, zeros
+from bayesmm.likelihood.compiled import c_function, call, inner, zero_integers, zero_matrix, zeros
 from bayesmm.likelihood.gaussian_data import Rest, Terms
 from bayesmm.likelihood.gaussian_factorisation import (
     FixedPrior,
@@ -25,7 +22,8 @@ from bayesmm.likelihood.gaussian_factorisation import (
     rest_likelihood,
 )
 from bayesmm.likelihood.gaussian_likelihood import log_density, natural_slopes, to_relative
-from bayesmm.likelihood.packed import Integer, Integers, Matrix, Number, Vector, reader
+from bayesmm.likelihood.packed import Integer, Integers, Number, reader
+from bayesmm.likelihood.polynomial_terms import PolynomialTerms, add_slopes, add_terms, from_box, powers, to_box
 from bayesmm.likelihood.posterior import LIKELIHOOD
 
 
@@ -37,85 +35,10 @@ class InterpolatedData(NamedTuple):
     sum_log_weights: Number
     exact: Integer  # the address of the likelihood
     words: Integers  # and its words
-    entry: Integers  # (t,) places in the packed T of the entries that vary
-    diagonal: Integers  # (t,) and of the diagonal entries of their rows
-    centre: Vector  # (t,) of the box
-    axes: Matrix  # (t, t) u = axes (s - centre) is in [-1, 1]^t in the box
-    points: Vector  # (degree + 1,) `leja_points`
-    scales: Vector  # (degree + 1,)
-    index: Matrix  # (N, t) degrees of the terms
-    values: Matrix  # (N, o) their coefficients, of log|V|, r'V^-1r, X'V^-1r, and X'V^-1X row by row up to the diagonal
+    polynomials: PolynomialTerms  # of log|V|, r'V^-1r, X'V^-1r, and X'V^-1X row by row up to the diagonal
 
 
 read_data = reader(InterpolatedData)
-
-
-@inner
-def to_box(data, T, u):
-    """Set the variables u of the polynomials at T; return whether they are in the box."""
-    t, s = u.shape[0], zeros(u.shape[0])
-    for i in range(t):
-        at, of = data.entry[i], T[data.diagonal[i]]
-        if not of > 0.0:
-            return False
-        s[i] = (math.log(of) if at == data.diagonal[i] else T[at] / of) - data.centre[i]
-    inside = True
-    for i in range(t):
-        u[i] = 0.0
-        for j in range(t):
-            u[i] += data.axes[i, j] * s[j]
-        inside = inside and abs(u[i]) <= 1.0
-    return inside
-
-
-@inner
-def from_box(data, T, d_u, d_T):
-    """Set the derivatives in T from those in u."""
-    t = d_u.shape[0]
-    for i in range(t):
-        d_s, at, of = 0.0, data.entry[i], data.diagonal[i]
-        for j in range(t):
-            d_s += data.axes[j, i] * d_u[j]
-        d_T[at] += d_s / T[of]
-        if at != of:
-            d_T[of] -= d_s * T[at] / (T[of] * T[of])
-
-
-@inner
-def powers(data, u, h, d_h):
-    """Set the polynomials h_k(u_i), (t, degree + 1), and their derivatives."""
-    for i in range(u.shape[0]):
-        own, slope = 1.0, 0.0
-        for k in range(data.points.shape[0]):
-            h[i, k], d_h[i, k] = own * data.scales[k], slope * data.scales[k]
-            slope = slope * (u[i] - data.points[k]) + own
-            own *= u[i] - data.points[k]
-
-
-@reordered
-def add_terms(data, h, values):
-    """Add the terms of the polynomials to their values, (o,)."""
-    for n in range(data.index.shape[0]):
-        weight = 1.0
-        for i in range(h.shape[0]):
-            weight *= h[i, int(data.index[n, i])]
-        for k in range(values.shape[0]):
-            values[k] += weight * data.values[n, k]
-
-
-@reordered
-def add_slopes(data, h, d_h, d_values, d_u):
-    """Add to d_u what derivatives in the values give."""
-    for n in range(data.index.shape[0]):
-        total = 0.0
-        for k in range(d_values.shape[0]):
-            total += d_values[k] * data.values[n, k]
-        for i in range(h.shape[0]):
-            own = total
-            for j in range(h.shape[0]):
-                degree = int(data.index[n, j])
-                own *= d_h[j, degree] if j == i else h[j, degree]
-            d_u[i] += own
 
 
 @inner
@@ -146,20 +69,21 @@ def value_slopes(lam, R, v, sigma, d_values):
 def interpolated_likelihood(w, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients):
     """Set log p(y | L, sigma, sampled coefficients) and its derivatives, see ``posterior.LIKELIHOOD``."""
     data, sigma = read_data(w), positive[0]
-    terms, size, t, p = data.terms, len(data.terms.take), len(data.entry), len(data.terms.sd)
+    terms, of = data.terms, data.polynomials
+    size, t, p = len(terms.take), len(of.entry), len(terms.sd)
     T, lam, D, mean, u = zeros(size), zeros(p), zeros(p), zeros(p), zeros(t)
     inside = sigma > 0.0 and sigma < np.inf
     if inside:
         to_relative(terms, sigma, L, coefficients, T, lam, D, mean)
-        inside = to_box(data, T, u)
+        inside = to_box(of, T, u)
     if not inside:
         own = (data.words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients)
         return call(data.exact, own)
-    degrees, outputs = data.points.shape[0], data.values.shape[1]
+    degrees, outputs = of.points.shape[0], of.values.shape[1]
     h, d_h, values = zero_matrix(t, degrees), zero_matrix(t, degrees), zeros(outputs)
     results, numbers = zeros(2), zeros(3)
-    powers(data, u, h, d_h)
-    add_terms(data, h, values)
+    powers(of, u, h, d_h)
+    add_terms(of, h, values)
     rest = Rest(zero_matrix(p, p), zeros(p), zero_integers(0), zero_integers(0))
     read_values(values, rest)
     M, c, v, e = zero_matrix(p, p), zeros(p), zeros(p), zeros(p)
@@ -178,7 +102,7 @@ def interpolated_likelihood(w, flags, L, positive, coefficients, value, d_L, d_p
     for j in range(p):
         d_mean[j] = e[j] / (sigma * sigma)
     value_slopes(lam, M, v, sigma, d_values)
-    add_slopes(data, h, d_h, d_values, d_u)
-    from_box(data, T, d_u, d_T)
+    add_slopes(of, h, d_h, d_values, d_u)
+    from_box(of, T, d_u, d_T)
     d_positive[0] = natural_slopes(terms, numbers, results, T, lam, D, d_T, d_lam, d_mean, d_L, d_coefficients)
     return 1

@@ -1,51 +1,112 @@
-"""A marginal posterior for use near its mode: of a costly Gaussian model, with polynomials for the random effects.
+"""A marginal posterior for use near its mode: of a costly model, with polynomials in the place of its likelihood.
 
-See `eliminated` for what the polynomials are of, and `interpolated_gaussian` for the likelihood that is made of them.
+Of a Gaussian model they are of what the random effects leave (`eliminated`), of others of the likelihood itself.
 """
+
+from types import SimpleNamespace
 
 import numpy as np
 
+from bayesmm.likelihood.box import ALONE, Box, box_around, diagonals
 from bayesmm.likelihood.coordinates import factors, sds_of_terms, values
-from bayesmm.likelihood.eliminated import Polynomials, is_costly, polynomials, tolerance_of
+from bayesmm.likelihood.costs import gradient_cost
+from bayesmm.likelihood.eliminated import LOOKED_AT, MISSED, MOST_ENTRIES, is_costly, polynomials
 from bayesmm.likelihood.gaussian import relative
-from bayesmm.likelihood.gaussian_data import Terms, gaussian_words
+from bayesmm.likelihood.gaussian_data import gaussian_words
 from bayesmm.likelihood.gaussian_likelihood import gaussian_likelihood
 from bayesmm.likelihood.interpolated_gaussian import InterpolatedData, interpolated_likelihood
+from bayesmm.likelihood.interpolated_likelihood import WholeData, whole_likelihood
 from bayesmm.likelihood.marginal import Marginal, terms
-from bayesmm.likelihood.packed import Floats, Ints, pack
-from bayesmm.likelihood.posterior import LogPosterior, Parameters, log_posterior
-from bayesmm.likelihood.sparse_interpolation import leja_points
+from bayesmm.likelihood.packed import Floats, pack, unpacked
+from bayesmm.likelihood.polynomial_terms import terms_of
+from bayesmm.likelihood.posterior import LogPosterior, Parameters, PosteriorData, evaluated, log_posterior
+from bayesmm.likelihood.sparse_interpolation import interpolated
+from bayesmm.runtime.progress import working
+from bayesmm.runtime.threads import in_threads
 
-# Draws of a normal distribution at the mode: with which the box is found; and of those in it at which the polynomials
-# are looked at, where they may miss so many times what their terms are promised to.
-SAMPLE, LOOKED_AT, MISSED = 2000, 24, 10.0
-SEED = 20260501  # of these draws
+# Draws of a normal distribution at the mode, with which the box is found, and their seed.
+SAMPLE, SEED = 2000, 20260501
+# Of generalised models: a gradient that takes so many nanoseconds (NUTS makes some ten thousands of them), how far the
+# log density may be missed, less than what quadrature itself promises, 1e-5 for each level, and by how many terms.
+COSTLY_GRADIENT, PRECISION, MOST_TERMS = 1e5, 3e-4, 6000
 
 
 def near_mode(model: Marginal, x: Floats, factor: Floats) -> LogPosterior:
     """Return a model's posterior for use near a mode x, (d,), where `factor` is that of its covariance, (d, d)."""
+    settled = model.posterior.settled(x) if model.integrated is None else model.posterior
+    if not _serves(model):
+        return settled
+    near = x + np.random.default_rng(SEED).standard_normal((SAMPLE, len(x))) @ factor.T
+    near = np.vstack([x, near])
+    return (_of_rows if model.integrated is None else _of_products)(model, settled, near) or settled
+
+
+def _serves(model: Marginal) -> bool:
+    """Return whether a model is worth polynomials, and such as they are for."""
+    if model.structure is not None:
+        return False
     if model.integrated is None:
-        return model.posterior.settled(x)
-    plain = model.integrated.varying is None and model.integrated.structure.plain
+        few = 0 < model.posterior.size <= MOST_ENTRIES
+        return few and gradient_cost(model.design) > COSTLY_GRADIENT
     problem = model.integrated.problem
-    if not (plain and is_costly(problem.cp, problem.theta)):
-        return model.posterior
-    draws = np.random.default_rng(SEED).standard_normal((SAMPLE, len(x)))
-    return _interpolated(model, np.vstack([x, x + draws @ factor.T])) or model.posterior
+    return model.integrated.varying is None and is_costly(problem.cp, problem.theta)
 
 
-def _interpolated(model: Marginal, x: Floats) -> LogPosterior | None:
-    """Return the posterior with polynomials near the mode x[0] and draws behind it; None where they do not serve."""
-    problem, own, at = model.integrated.problem, terms(model.integrated), natural_parameters(model, x)
+def _of_products(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | None:
+    """Return a Gaussian posterior with polynomials near its mode x[0], draws behind it; None if they do not serve."""
+    cp, theta, own = model.integrated.problem.cp, model.integrated.problem.theta, terms(model.integrated)
+    at = natural_parameters(model, x)
     T = at.L[:, own.take] * own.scale / at.positive[:, :1]
     _, sigma, prior = relative(own, Parameters(at.L[0], at.positive[0], at.coefficients[0]))
-    found = polynomials(problem.cp, problem.theta.free, T, sigma, prior)
+    found = polynomials(cp, theta.free, T, sigma, prior)
     if found is None:
         return None
-    posterior = log_posterior(model.posterior.coordinates, interpolated_likelihood(), _words(own, found))
-    looked_at = x[found.left.box.has(T)][:LOOKED_AT]
-    missed = np.abs(posterior.many(looked_at) - model.posterior.many(looked_at))
-    return posterior if missed.max(initial=0.0) <= MISSED * tolerance_of(problem.cp) else None
+    likelihood, words = gaussian_likelihood().address, gaussian_words(own, cp.n, cp.sum_log_weights, cp.words)
+    given = own, cp.n - np.isinf(own.sd).sum(), cp.sum_log_weights, likelihood, words
+    data = InterpolatedData(*given, terms_of(found.left.box, found.found))
+    return log_posterior(exact.coordinates, interpolated_likelihood(), pack(data))
+
+
+def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | None:
+    """Return a generalised posterior with a polynomial; as `_of_products`."""
+    known, at = unpacked(exact.words, PosteriorData), natural_parameters(model, x)
+    sizes, side_by_side = [part.shape[1] for part in at], np.concatenate(at, axis=1)
+    box = _box(model, side_by_side, sizes[0])
+    if len(box.entry) > model.posterior.size:  # some depend on others
+        return None
+    likelihood, ends = SimpleNamespace(address=int(known.likelihood[0])), np.cumsum(sizes)[:-1]
+
+    def value(parameters: Floats) -> float:
+        return evaluated(likelihood, known.words, Parameters(*np.split(parameters, ends)), gradient=False)[0]
+
+    def function(u: Floats) -> Floats:
+        return np.array(in_threads(value, box.parameters(u)))[:, None]
+
+    with working("finding a polynomial in place of the likelihood"):
+        found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), PRECISION, MOST_TERMS)
+    if found is None:
+        return None
+    data = WholeData(likelihood.address, known.words, np.array(sizes), terms_of(box, found))
+    made = log_posterior(exact.coordinates, whole_likelihood(), pack(data))
+    return made if _is_near(made, exact, x[box.has(side_by_side)], MISSED * PRECISION) else None
+
+
+def _box(model: Marginal, draws: Floats, of_factors: int) -> Box:
+    """Return the box around draws of parameters side by side, the entries of factors first."""
+    entry = np.flatnonzero(np.ptp(draws, axis=0) > 0)
+    diagonal = np.full(draws.shape[1], ALONE)
+    diagonal[:of_factors] = diagonals(tuple(int(q) for q in model.posterior.coordinates.n_terms))
+    scales = np.arange(of_factors, of_factors + int(model.posterior.coordinates.sizes[0]))
+    scales = scales[(draws[:, scales] > 0).all(axis=0)]  # by their logs
+    diagonal[scales] = scales
+    return box_around(entry, diagonal[entry], draws, draws[0])
+
+
+def _is_near(made: LogPosterior, exact: LogPosterior, x: Floats, tolerance: float) -> bool:
+    """Return whether two densities are the same at the first of many points."""
+    looked_at = x[:LOOKED_AT]
+    missed = np.abs(made.many(looked_at) - exact.many(looked_at))
+    return len(x) > 0 and bool((missed <= tolerance).all())
 
 
 def natural_parameters(model: Marginal, x: Floats) -> Parameters:
@@ -53,16 +114,6 @@ def natural_parameters(model: Marginal, x: Floats) -> Parameters:
     c = model.posterior.coordinates
     scalars, first = values(c, x), len(np.unique(c.sd_of))
     pairs = zip(sds_of_terms(c, scalars), factors(c, x), strict=True)
-    L = [(sds[:, :, None] * C).reshape(len(x), -1) for sds, C in pairs]
+    L = [np.empty((len(x), 0)), *((sds[:, :, None] * C).reshape(len(x), -1) for sds, C in pairs)]
     last = first + int(c.sizes[0])
     return Parameters(np.concatenate(L, axis=1), scalars[:, first:last], scalars[:, last:])
-
-
-def _words(own: Terms, polynomials: Polynomials) -> Ints:
-    """Return the words of `interpolated_likelihood`."""
-    cp, box, found = polynomials.left.cp, polynomials.left.box, polynomials.found
-    points, scales = (kept[: int(found.index.max()) + 1] for kept in leja_points())
-    exact = gaussian_words(own, cp.n, cp.sum_log_weights, cp.words)
-    shape = box.entry, box.diagonal, box.centre, box.axes, points, scales, found.index, found.terms
-    nu, address = cp.n - np.isinf(own.sd).sum(), gaussian_likelihood().address
-    return pack(InterpolatedData(own, nu, cp.sum_log_weights, address, exact, *shape))

@@ -177,10 +177,17 @@ class SearchedPosterior:
         return pack(self.coordinates)
 
 
-def evaluated(likelihood: object, words: Ints, at: Parameters) -> tuple[float, Parameters]:
-    """Return what a C function of the type LIKELIHOOD sets, for its words; the value is -inf where it finds none."""
+def evaluated(likelihood: object, words: Ints, at: Parameters, *, gradient: bool = True) -> tuple[float, Parameters]:
+    """Return what a C function of the type LIKELIHOOD sets, for its words; the value is -inf where it finds none.
+
+    Without the `gradient` its derivatives are 0.
+    """
     given = [np.ascontiguousarray(array, dtype=float) for array in at]
-    flags, value, slopes = np.ones(1, np.int64), np.zeros(1), Parameters(*(np.zeros_like(array) for array in given))
+    flags, value, slopes = (
+        np.array([int(gradient)]),
+        np.zeros(1),
+        Parameters(*(np.zeros_like(array) for array in given)),
+    )
     found = from_python(likelihood, 9)(*pointers(words, flags, *given, value, *slopes))
     return (float(value[0]) if found == 1 else -np.inf), slopes
 

@@ -45,6 +45,7 @@ from bayesmm.likelihood.row_functions import codes
 
 FLOOR = -700.0  # of exponents
 MANY_ROWS = 512  # factors up to 2 whose product does not overflow
+SMALLEST = 1e-40  # sigma or shape: `Kernels.smooth` is cut off far from 0, where a smaller sigma has no density
 FEW_COLUMNS = 4  # that are summed one by one
 
 
@@ -155,7 +156,7 @@ def sum_rows(data, same, aux, n_aux, eta, slope, d_aux):
         return data.constant + yes_or_no(data.y, data.weight, eta, slope)
     if kind == COUNTS:
         return data.constant + counts(data.y, data.weight, eta, slope)
-    if kind == SMOOTH and data.by == 0:
+    if kind == SMOOTH and data.by == 0 and aux[0] > SMALLEST:
         total, d0, d1 = smooth_rows(data.family, data.y, data.size, data.weight, eta, slope, aux[0], aux[1])
         d_aux[0] += d0
         d_aux[1] += d1

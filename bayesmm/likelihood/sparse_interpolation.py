@@ -109,6 +109,8 @@ def interpolated(
         index = np.concatenate([index, new])
         terms = found if terms is None else np.concatenate([terms, found])
         sizes = np.concatenate([sizes, size(found)])
+        if not np.isfinite(sizes).all():
+            return None
         new = _next(index, sizes, done, last, tolerance)
         if len(index) + len(new) > most or new.max(initial=0) > MOST_DEGREE:
             return None

@@ -26,6 +26,7 @@ from bayesmm.design.relations import by_levels, is_related, over_levels, over_le
 from bayesmm.estimation.glmm import Warm, criterion_of, effects
 from bayesmm.estimation.natural_likelihood import Likelihood, likelihood_of, natural_problem
 from bayesmm.likelihood.coordinates import Coordinates, values
+from bayesmm.likelihood.costs import gradient_cost
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.joint import joint_likelihood, joint_words, of_columns
 from bayesmm.likelihood.joint_quadrature import joint_quadrature_likelihood, joint_quadrature_words
@@ -37,7 +38,7 @@ from bayesmm.likelihood.structured_blocks import Sampled
 from bayesmm.likelihood.whitened import Whitened
 from bayesmm.priors import Prior, prior_bases, prior_design, threshold_means
 from bayesmm.runtime.streams import start as generator
-from bayesmm.sampling.choose_graph import MOST_COORDINATES, effects_written_out, gradient_cost
+from bayesmm.sampling.choose_graph import MOST_COORDINATES, effects_written_out, in_closed_form
 from bayesmm.sampling.graph.centering import reliabilities
 from bayesmm.sampling.marginal import SPREAD, Ready, as_tree, centre, check_start, units
 from bayesmm.sampling.mode import Mode, find_mode
@@ -73,7 +74,7 @@ def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: 
         and effects == "explicit"
         and sampler in ("auto", "nutpie")
         and effects_written_out(design) <= MOST_COORDINATES
-        and all(prior.distribution != "Custom" for prior in priors.values())
+        and in_closed_form(priors)
         and not structured_terms(unrelated(design), compiled=True)
     )
 

@@ -33,6 +33,7 @@ from bayesmm.runtime.memory import refuse
 from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start as generator
 from bayesmm.runtime.threads import one_thread
+from bayesmm.sampling.choose_graph import in_closed_form
 from bayesmm.sampling.mode import find_mode
 from bayesmm.sampling.nuts import (
     Settings,
@@ -54,8 +55,7 @@ RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a resu
 
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
     """Return whether these draws can come from here: marginal, by nutpie, all in compiled code."""
-    known = all(prior.distribution != "Custom" for prior in priors.values())
-    known = known and not structured_terms(design, compiled=True)
+    known = in_closed_form(priors) and not structured_terms(design, compiled=True)
     return known and effects == "marginal" and sampler in ("auto", "nutpie")
 
 

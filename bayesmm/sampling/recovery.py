@@ -140,8 +140,9 @@ def with_effects(
         return recover_varying(*varying, *own, rng=rng, keep_effects=keep_effects)
 
     try:
-        with one_thread():
-            parts = in_threads(chain_of, range(shape[0]))
+        with one_thread():  # with polynomials a chain is a few products of arrays
+            chains = range(shape[0])
+            parts = in_threads(chain_of, chains) if near is None else [chain_of(k) for k in chains]
     except np.linalg.LinAlgError as error:
         raise ValueError(_too_wide(T)) from error
     found = _joined(parts)
@@ -213,7 +214,8 @@ def with_innermost(tree: xr.DataTree, design: Design, priors: Mapping[str, Prior
 def _polynomials(integrated: Integrated, T: Floats, draws: Draws, mean: Floats) -> Polynomials | None:
     """Return what takes the place of the random effects where they are costly and nobody asks for them."""
     cp, theta, plain = integrated.problem.cp, integrated.problem.theta, integrated.structure.plain
-    if draws.residual is not None or not (plain and is_costly(cp, theta)) or len(T) < MANY_DRAWS:
+    nothing = len(T) < MANY_DRAWS or not (integrated.sd > 0).any()
+    if draws.residual is not None or nothing or not (plain and is_costly(cp, theta)):
         return None
     sigma = float(np.median(draws.sigma))
     prior = FixedPrior(mean.mean(axis=0), *relative_sds(integrated.sd, sigma))

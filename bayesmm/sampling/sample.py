@@ -92,7 +92,7 @@ def _chosen(model, asked: Mapping[str, object]) -> str:
     compiled = asked["sampler"] in (*STREAMED, "importance")
     if asked["effects"] == "auto" and not compiled and model.family.gaussian and model.design.residual.estimated:
         return "explicit"
-    return model.effects(asked["effects"])
+    return model.effects(asked["effects"], compiled=compiled)
 
 
 def recovered(tree: xr.DataTree, model, effects: str, *, keep_effects: bool) -> xr.DataTree:

@@ -9,13 +9,18 @@ from scipy import stats
 
 import bayesmm as bmm
 from bayesmm.likelihood import eliminated
+from bayesmm.likelihood import near_mode as near
 from bayesmm.likelihood.conditional_gaussian import recover
 from bayesmm.likelihood.eliminated import is_costly, polynomials
 from bayesmm.likelihood.gaussian import relative_sds
 from bayesmm.likelihood.gaussian_factorisation import FixedPrior
-from bayesmm.likelihood.marginal import marginal, terms
+from bayesmm.likelihood.interpolated_likelihood import whole_likelihood
+from bayesmm.likelihood.marginal import generalised, marginal, terms
 from bayesmm.likelihood.near_mode import natural_parameters, near_mode
+from bayesmm.likelihood.packed import unpacked
+from bayesmm.likelihood.posterior import Parameters, PosteriorData, SearchedPosterior
 from bayesmm.priors import prior_design
+from bayesmm.runtime.threads import in_threads
 from bayesmm.sampling.marginal import centre, units
 from bayesmm.sampling.mode import find_mode
 
@@ -55,10 +60,16 @@ def at_its_mode(formula, options, frame=None):
     return model, own, find_mode(own.posterior, centre(own, model.priors), units(own, model.priors))
 
 
+def taken_always(monkeypatch):
+    monkeypatch.setattr(eliminated, "COSTLY", 0.0)
+    monkeypatch.setattr(eliminated, "most_terms", lambda cp: 4000)
+    monkeypatch.setattr(near, "COSTLY_GRADIENT", 0.0)
+
+
 @pytest.fixture
 def always(monkeypatch):
     """Polynomials whatever an evaluation costs."""
-    monkeypatch.setattr(eliminated, "COSTLY", 0.0)
+    taken_always(monkeypatch)
 
 
 @pytest.mark.usefixtures("always")
@@ -94,9 +105,11 @@ def test_the_density_is_the_normal_one_that_scipy_has():
         V += design.X @ np.diag(np.square(sds)) @ design.X.T
         return stats.multivariate_normal(design.X[:, 0] * centre_at, V).logpdf(design.y)
 
-    x = mode.x + np.random.default_rng(3).standard_normal((10, len(mode.x))) @ mode.factor.T
-    prior = own.posterior.many(x) - [exact(at) for at in x]  # log prior and Jacobian, as the exact posterior has them
-    np.testing.assert_allclose(made.many(x), np.array([exact(at) for at in x]) + prior, atol=1e-6)
+    c = own.posterior.coordinates
+    nothing = Parameters(np.zeros(4), np.zeros(1), np.zeros(0))
+    prior = SearchedPosterior(c, lambda at: (0.0, nothing))  # log prior and Jacobian alone
+    for x in mode.x + np.random.default_rng(3).standard_normal((10, len(mode.x))) @ mode.factor.T:
+        assert made(x)[0] == pytest.approx(exact(x) + prior(x)[0], abs=1e-6)
     differences = [(made(mode.x + h)[0] - made(mode.x - h)[0]) / 2e-5 for h in 1e-5 * np.eye(len(mode.x))]
     np.testing.assert_allclose(made(mode.x)[1], differences, atol=1e-4)  # of differences: 1e-10 / 1e-5 and less
 
@@ -105,6 +118,7 @@ def test_the_density_is_the_normal_one_that_scipy_has():
 def test_outside_of_the_box_it_is_the_exact_posterior():
     _, own, mode = at_its_mode("y ~ x + (x | g)", {})
     made = near_mode(own, mode.x, mode.factor)
+    assert made is not own.posterior
     for far in (9.0, -9.0):
         x = mode.x + far * mode.factor @ np.array([1.0, 0, 0, 0])
         assert made(x)[0] == own.posterior(x)[0]
@@ -137,6 +151,7 @@ def test_a_posterior_that_reaches_down_to_0_is_right_too():
     frame = pd.DataFrame({"y": rng.normal(size=200), "x": rng.normal(size=200), "g": rng.integers(20, size=200)})
     _, own, mode = at_its_mode("y ~ x + (1 | g)", {}, frame)
     made = near_mode(own, mode.x, mode.factor)
+    assert made is not own.posterior
     x = mode.x + 2 * rng.standard_normal((100, len(mode.x))) @ mode.factor.T
     np.testing.assert_allclose(made.many(x), own.posterior.many(x), rtol=0, atol=1e-6)
 
@@ -145,14 +160,18 @@ def test_a_posterior_that_reaches_down_to_0_is_right_too():
 def test_the_draws_are_those_of_the_exact_posterior(monkeypatch, sampler):
     model = bmm.Model("y ~ x + (x | g)", data())
     exact = model.sample(seed=1, sampler=sampler, progress=False, keep_effects=False).summary()
-    monkeypatch.setattr(eliminated, "COSTLY", 0.0)
+    taken_always(monkeypatch)
+    calls, true = [], eliminated.interpolated
+    monkeypatch.setattr(eliminated, "interpolated", lambda *own: calls.append(1) or true(*own))
     own = model.sample(seed=2, sampler=sampler, progress=False, keep_effects=False).summary()
+    assert calls
     assert min(exact["ess_bulk"].min(), own["ess_bulk"].min()) > 2000
     mcse = np.hypot(exact["sd"] / np.sqrt(exact["ess_bulk"]), own["sd"] / np.sqrt(own["ess_bulk"]))
     assert (np.abs(exact["mean"] - own["mean"]) < 5 * mcse).all()
     np.testing.assert_allclose(own["sd"], exact["sd"], rtol=5 * np.sqrt(2 / 2 / 2000))  # of an sd: 1 / sqrt(2 n)
 
 
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("name", ["slopes", "crossed slopes", "a prior that is not normal", "flat priors"])
 def test_coefficients_come_back_as_from_the_exact_distribution(name):
     _, own, mode = at_its_mode(*FORMULAS[name])
@@ -170,11 +189,105 @@ def test_coefficients_come_back_as_from_the_exact_distribution(name):
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6 * exact.std(axis=0).max())
 
 
+def test_chains_come_back_from_several_threads_as_from_one():
+    model = bmm.Model("y ~ x + (x | g)", data(G=400, n=2400))
+    own = marginal(model.design, model.priors, model._integrated)
+    problem, T = own.integrated.problem, np.tile([0.9, 0.0, 0.2, 0.6], (30, 1))
+    given = T, np.ones(30), np.zeros((30, 2)), own.integrated.sd
+    alone = [recover(problem.cp, *given, np.random.default_rng(k)) for k in range(4)]
+    for _ in range(5):
+        cp = replace(problem.cp)  # whose words are not made yet: all threads ask for them at once
+        together = in_threads(lambda k, cp=cp: recover(cp, *given, np.random.default_rng(k)), range(4))
+        for one, other in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one.fixed, other.fixed)
+            np.testing.assert_array_equal(one.effects[0], other.effects[0])
+
+
+GENERALISED = {
+    "bernoulli": ("yes ~ x + (1 | g)", "bernoulli", {}),
+    "poisson with slopes": ("count ~ x + (x || g)", "poisson", {}),
+    "negative binomial": ("count ~ x + (1 | g)", "negbinomial", {"weights": "w"}),
+    "gamma": ("size ~ x + (1 | g)", "gamma", {"link": "log"}),
+    "no factor": ("count ~ x", "negbinomial", {}),
+    "ordered": ("rating ~ x + (1 | g)", "cumulative", {}),
+    "an sd that is fixed": ("count ~ x + (1 | g)", "poisson", {"priors": {"sd_g": bmm.Prior("Fixed", value=0.8)}}),
+}
+
+
+def responses(G=150, n=1200):
+    rng, frame = np.random.default_rng(7), data(G=G, n=n)
+    eta = 0.3 + 0.4 * frame["x"] + rng.normal(0, 0.7, G)[frame["g"]]
+    frame["yes"], frame["count"] = rng.random(n) < 1 / (1 + np.exp(-eta)), rng.poisson(np.exp(eta))
+    frame["size"] = rng.gamma(2.0, np.exp(eta) / 2)
+    frame["rating"] = 1 + (np.asarray(eta)[:, None] + rng.logistic(size=(n, 1)) > [-0.7, 0.9]).sum(axis=1)
+    return frame
+
+
+def of_family(name):
+    formula, family, options = GENERALISED[name]
+    model = bmm.Model(formula, responses(), family, **options)
+    own = generalised(model.design, model.priors)
+    return model, own, find_mode(own.posterior, centre(own, model.priors), units(own, model.priors))
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("name", GENERALISED)
+def test_generalised_densities_are_those_by_quadrature(name):
+    _, own, mode = of_family(name)
+    made = near_mode(own, mode.x, mode.factor)
+    assert unpacked(made.words, PosteriorData).likelihood[0] == whole_likelihood().address
+    x = mode.x + 1.2 * np.random.default_rng(2).standard_normal((60, len(mode.x))) @ mode.factor.T
+    # ten times what is promised of the terms that were left out
+    np.testing.assert_allclose(made.many(x), own.posterior.many(x), rtol=0, atol=10 * near.PRECISION)
+    for at in x[:10]:
+        value, slope = made(at)
+        exact, expected = own.posterior(at)
+        assert value == pytest.approx(exact, abs=10 * near.PRECISION)
+        np.testing.assert_allclose(slope @ mode.factor, expected @ mode.factor, atol=0.05)  # in sds, see above
+        step = 1e-5 * mode.factor[:, 0]
+        rise = (made(at + step)[0] - made(at - step)[0]) / 2
+        assert rise == pytest.approx(slope @ step, abs=1e-8)  # and exactly that of the polynomial
+
+
+@pytest.mark.usefixtures("always")
+def test_a_generalised_density_is_exact_outside_of_the_box():
+    _, own, mode = of_family("bernoulli")
+    made, settled = near_mode(own, mode.x, mode.factor), own.posterior.settled(mode.x)
+    for far in (9.0, -9.0):
+        x = mode.x + far * mode.factor[:, 0]
+        assert made(x)[0] == settled(x)[0]
+        np.testing.assert_array_equal(made(x)[1], settled(x)[1])
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gamma"])
+def test_generalised_draws_are_those_by_quadrature(monkeypatch, name):
+    formula, family, options = GENERALISED[name]
+    model = bmm.Model(formula, responses(), family, **options)
+    fits = []
+    for cost, seed in ((np.inf, 1), (0.0, 2)):
+        monkeypatch.setattr(near, "COSTLY_GRADIENT", cost)
+        fits.append(model.sample(seed=seed, effects="marginal", progress=False, keep_effects=False).summary())
+    exact, own = fits
+    assert min(exact["ess_bulk"].min(), own["ess_bulk"].min()) > 2000
+    mcse = np.hypot(exact["sd"] / np.sqrt(exact["ess_bulk"]), own["sd"] / np.sqrt(own["ess_bulk"]))
+    assert (np.abs(exact["mean"] - own["mean"]) < 5 * mcse).all()
+    np.testing.assert_allclose(own["sd"], exact["sd"], rtol=5 * np.sqrt(2 / 2 / 2000))
+
+
+def test_polynomials_are_refused_where_they_would_cost_more_than_they_save():
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame({"g": rng.integers(240, size=2000), "h": rng.integers(240, size=2000)})
+    frame["f"], frame["y"] = rng.integers(300, size=2000).astype(str), rng.normal(size=2000)
+    few, many = (bmm.Model(f"y ~ {fixed} + (1 | g) + (1 | h)", frame)._integrated.problem for fixed in ("1", "f"))
+    assert is_costly(few.cp, few.theta)
+    assert not is_costly(many.cp, many.theta)
+
+
 def test_a_fit_without_random_effects_takes_them_for_its_coefficients(monkeypatch):
     model = bmm.Model("y ~ x + (x | g)", data())
     kept = model.sample(seed=4, progress=False).summary()
     calls, true = [], eliminated.interpolated
-    monkeypatch.setattr(eliminated, "COSTLY", 0.0)
+    taken_always(monkeypatch)
     monkeypatch.setattr(eliminated, "interpolated", lambda *own: calls.append(1) or true(*own))
     found = model.sample(seed=4, progress=False, keep_effects=False).summary()
     assert calls == [1, 1]  # sampling, and its recovery

@@ -6,7 +6,8 @@ import pytest
 
 import bayesmm as bmm
 from bayesmm.families.families import get_family
-from bayesmm.sampling.choose_graph import CANONICAL_COST, TOGETHER_COST, gradient_cost, settled_effects
+from bayesmm.likelihood.costs import CANONICAL_COST, TOGETHER_COST, gradient_cost
+from bayesmm.sampling.choose_graph import settled_effects
 
 
 def model(family: str, link: str | None = None, rows: int = 4):
