@@ -75,7 +75,7 @@ def test_who_names_another_target_gets_one_run(monkeypatch, target, times):
     asked_again = []
     monkeypatch.setattr(sample, "better", lambda tree, *_, **__: asked_again.append(1) or tree)
     monkeypatch.setattr(sample, "longer", lambda tree, *_, rows, say: asked_again.append(rows) or tree)
-    model = SimpleNamespace(design=SimpleNamespace(n=9), effects=lambda _: "explicit")
+    model = SimpleNamespace(design=SimpleNamespace(n=9), effects=lambda _, compiled: "explicit")
     asked = dict(draws=10, tune=None, chains=4, seed=1, sampler="auto", effects="auto", centred="auto")
     tree = sample.sample(model, asked | dict(target_accept=target, keep_effects=True), progress=False, cores=None)
     assert divergences(tree) == (3, 0.003) and asked_again == times

@@ -138,7 +138,7 @@ def sampled(monkeypatch):
         return tree_of(model, seed=len(calls), record=record)
 
     monkeypatch.setattr("bayesmm.sampling.sample._sampled", draw)
-    monkeypatch.setattr(bmm.Model, "effects", lambda *_: "explicit")
+    monkeypatch.setattr(bmm.Model, "effects", lambda *_, **__: "explicit")
     return calls
 
 
