@@ -10,7 +10,7 @@ import numpy as np
 from bayesmm.likelihood.box import ALONE, Box, box_around, diagonals
 from bayesmm.likelihood.coordinates import factors, sds_of_terms, values
 from bayesmm.likelihood.costs import gradient_cost
-from bayesmm.likelihood.eliminated import LOOKED_AT, MISSED, MOST_ENTRIES, is_costly, polynomials
+from bayesmm.likelihood.eliminated import LOOKED_AT, MOST_ENTRIES, is_costly, polynomials
 from bayesmm.likelihood.gaussian import relative
 from bayesmm.likelihood.gaussian_data import gaussian_words
 from bayesmm.likelihood.gaussian_likelihood import gaussian_likelihood
@@ -28,7 +28,7 @@ from bayesmm.runtime.threads import in_threads
 SAMPLE, SEED = 2000, 20260501
 # Of generalised models: a gradient that takes so many nanoseconds (NUTS makes some ten thousands of them), how far the
 # log density may be missed, less than what quadrature itself promises, 1e-5 for each level, and by how many terms.
-COSTLY_GRADIENT, PRECISION, MOST_TERMS = 1e5, 3e-4, 6000
+COSTLY_GRADIENT, PRECISION, MOST_TERMS = 1e5, 1e-3, 6000
 
 
 def near_mode(model: Marginal, x: Floats, factor: Floats) -> LogPosterior:
@@ -88,7 +88,7 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
         return None
     data = WholeData(likelihood.address, known.words, np.array(sizes), terms_of(box, found))
     made = log_posterior(exact.coordinates, whole_likelihood(), pack(data))
-    return made if _is_near(made, exact, x[box.has(side_by_side)], MISSED * PRECISION) else None
+    return made if _is_near(made, exact, x[box.has(side_by_side)], PRECISION) else None
 
 
 def _box(model: Marginal, draws: Floats, of_factors: int) -> Box:

@@ -45,8 +45,11 @@ class Mixture:
 
 
 def factor_of(curvature: Floats) -> Floats:
-    """Return the lower triangular factor of the inverse of a negative Hessian, (d, d), raised along ridges."""
-    diagonal = np.diag(curvature)
+    """Return the lower triangular factor of the inverse of a negative Hessian, (d, d), raised along ridges.
+
+    Where a coordinate curves upwards, far from a mode, it is as large as if it curved downwards as much.
+    """
+    diagonal = np.abs(np.diag(curvature))
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
     half = vectors / np.sqrt(np.maximum(values, LEAST_CURVATURE)) / scale[:, None]

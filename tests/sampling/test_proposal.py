@@ -6,7 +6,7 @@ from scipy import stats
 
 from bayesmm.sampling.importance import effective_number, resampled
 from bayesmm.sampling.pareto import pareto_smoothed
-from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, component_densities, draw
+from bayesmm.sampling.proposal import FREEDOM, Mixture, adapted, component_densities, draw, factor_of
 
 
 def mixture():
@@ -82,3 +82,11 @@ def test_effective_number_is_that_of_repeated_runs(spread, size):
     # a variance from 4,000 runs has a relative standard error of sqrt(2 / 4,000) = 2.2 %
     assert means.var() == pytest.approx(np.mean(1 / numbers), rel=0.11)
     assert (numbers.mean() == pytest.approx(size, rel=1e-3)) == (spread == 0.5)
+
+
+def test_a_coordinate_that_curves_upwards_is_as_large_as_if_it_curved_downwards():
+    """At the start of a search: with 1 in place of its curvature a correlation had 2,500 times its sd."""
+    H = np.array([[9e4, 6e3], [6e3, -1e4]])
+    L = factor_of(H)
+    sds = np.sqrt(np.diag(L @ L.T))
+    np.testing.assert_allclose(sds, [1 / 300, 0.1], rtol=0.3)  # 0.1: ten times 1 / sqrt(1e4), the most along a ridge
