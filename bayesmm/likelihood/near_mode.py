@@ -22,6 +22,7 @@ from bayesmm.likelihood.polynomial_terms import terms_of
 from bayesmm.likelihood.posterior import LogPosterior, Parameters, PosteriorData, evaluated, log_posterior
 from bayesmm.likelihood.sparse_interpolation import interpolated
 from bayesmm.runtime.progress import working
+from bayesmm.runtime.streams import stream
 from bayesmm.runtime.threads import in_threads
 
 # Draws of a normal distribution at the mode, with which the box is found, and their seed.
@@ -36,7 +37,7 @@ def near_mode(model: Marginal, x: Floats, factor: Floats) -> LogPosterior:
     settled = model.posterior.settled(x) if model.integrated is None else model.posterior
     if not _serves(model):
         return settled
-    near = x + np.random.default_rng(SEED).standard_normal((SAMPLE, len(x))) @ factor.T
+    near = x + stream(SEED, "box").standard_normal((SAMPLE, len(x))) @ factor.T
     near = np.vstack([x, near])
     return (_of_rows if model.integrated is None else _of_products)(model, settled, near) or settled
 
@@ -83,7 +84,7 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
         return np.array(in_threads(value, box.parameters(u)))[:, None]
 
     with working("finding a polynomial in place of the likelihood"):
-        found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), PRECISION, MOST_TERMS)
+        found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), PRECISION / 2, MOST_TERMS)
     if found is None:
         return None
     data = WholeData(likelihood.address, known.words, np.array(sizes), terms_of(box, found))

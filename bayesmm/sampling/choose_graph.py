@@ -18,6 +18,7 @@ from bayesmm.likelihood.problem import Problem
 from bayesmm.likelihood.quadrature import fits
 from bayesmm.likelihood.varying import varies
 from bayesmm.priors import Prior
+from bayesmm.runtime.arguments import check_bool
 
 EFFECTS = ("auto", "marginal", "explicit")
 # The cost model of "auto", in multiply-adds for each gradient. The marginal likelihood factorises and inverts a dense
@@ -80,6 +81,7 @@ def chosen_effects(
         False: as a graph for PyMC's samplers.
     """
     check_effects(effects)
+    check_bool("compiled", compiled)
     settled = settled_effects(design, priors, effects, compiled=compiled)
     if settled is not None:
         return settled

@@ -10,8 +10,8 @@ from bayesmm.likelihood.costs import CANONICAL_COST, TOGETHER_COST, gradient_cos
 from bayesmm.sampling.choose_graph import settled_effects
 
 
-def model(family: str, link: str | None = None, rows: int = 4):
-    rng, groups = np.random.default_rng(1), 600
+def model(family: str, link: str | None = None, rows: int = 4, groups: int = 600):
+    rng = np.random.default_rng(1)
     data = {"y": rng.integers(1, 9, groups * rows), "g": np.repeat(np.arange(groups), rows)}
     return bmm.Model("y ~ 1 + (1 | g)", pd.DataFrame(data), family=get_family(family, link))
 
@@ -33,7 +33,10 @@ def test_a_row_costs_what_its_kernel_takes(family, link, cost):
 
 
 def test_effects_are_integrated_out_as_long_as_that_is_quick():
-    quick, slow = model("negbinomial"), model("weibull")  # 0.8 and 4 ms for each gradient
+    # 0.8 and 4 ms for each gradient; with 600 groups few of these are needed
+    quick, slow, few = model("negbinomial"), model("weibull", rows=30, groups=90), model("weibull")
+    assert settled_effects(few.design, few.priors, "auto") == "marginal"
+    assert settled_effects(few.design, few.priors, "auto", compiled=False) == "explicit"
     assert settled_effects(quick.design, quick.priors, "auto") == "marginal"
     assert settled_effects(slow.design, slow.priors, "auto") == "explicit"
 
