@@ -12,14 +12,12 @@ from bayesmm.likelihood.blas import take_square, times_symmetric
 from bayesmm.likelihood.compiled import DOUBLES, INT64, WORDS, borrowed, c_function, zero_matrix
 from bayesmm.likelihood.gaussian_data import read_cross_products
 from bayesmm.likelihood.gaussian_factorisation import (
-    level_factor,
     most_columns,
     pattern_gradient,
+    pattern_likelihood,
     rest_lambda,
     rest_sizes,
     scaled_coupling,
-    shifted,
-    traced,
 )
 
 # Share of the rest that patterns are coupled to from which on BLAS, some ten times as quick a number as a scatter, is
@@ -38,21 +36,13 @@ def dense_elimination(w, T_, mean_, lam_, M_, c_, results):
     lam = rest_lambda(rest, carray(T_, (length,)), q * q, carray(lam_, (p,)))
     small, wide, B = zero_matrix(2 * q + 2, q), zero_matrix(q, most_columns(lead)), zero_matrix(ROWS + q, m)
     d, v, L, half = borrowed(small)[2 * q], borrowed(small)[2 * q + 1], borrowed(small)[:q], borrowed(small)[q : 2 * q]
-    C, filled, last = borrowed(wide), 0, lead.count.shape[0] - 1
-    results[0], results[1] = 0.0, 0.0
+    C, filled, last, logdet, explained = borrowed(wide), 0, lead.count.shape[0] - 1, 0.0, 0.0
     for g in range(lead.count.shape[0]):
-        count, start = lead.count[g], lead.start[g]
-        if not level_factor(lead.A, g, T, L, half):
+        ok, logdet, explained = pattern_likelihood(lead, g, T, mean, m - p, L, half, d, v, logdet, explained)
+        if not ok:
             return 0
-        shifted(lead, g, mean, m - p, d)
-        for a in range(q):
-            results[0] += 2.0 * count * math.log(L[a, a])
-            v[a] = 0.0
-            for b in range(q):
-                v[a] += half[a, b] * (lead.sum_z[g, b] - count * d[b])
-        results[1] += traced(half, lead.sum_zz[g], lead.sum_z[g], d, count)
         scaled_coupling(lead, g, lam, C)
-        root = math.sqrt(count)
+        start, root = lead.start[g], math.sqrt(lead.count[g])
         for a in range(q):
             for i in range(lead.start[g + 1] - start):
                 total = 0.0
@@ -65,6 +55,7 @@ def dense_elimination(w, T_, mean_, lam_, M_, c_, results):
         if filled >= ROWS or g == last:
             take_square(M, B, filled)
             B[:filled], filled = 0.0, 0
+    results[0], results[1] = logdet, explained
     return 1 if small.size + wide.size > 0 else 0  # what was borrowed from is used to the end
 
 

@@ -81,12 +81,13 @@ class Eliminated:
         ok, logdet, quad, *_ = evaluation(
             self.cp, T, 1.0, 1.0, prior, integrate_flat=True, gradient=False, solution=solution
         )
+        if not ok:
+            return np.full(2 + p + p * (p + 1) // 2, np.nan)
         first = len(self.cp.rest.z) - p
         L, c = np.tril(solution.M[first:, first:]), solution.vectors[0, first:]
         own = L @ L.T - np.eye(p)
         triangle = (own / np.outer(self.unit, self.unit))[np.tril_indices(p)]
-        found = np.concatenate([[logdet - 2 * np.log(np.diag(L)).sum(), quad + c @ c], L @ c / self.unit, triangle])
-        return found if ok else np.full_like(found, np.nan)
+        return np.concatenate([[logdet - 2 * np.log(np.diag(L)).sum(), quad + c @ c], L @ c / self.unit, triangle])
 
 
 def eliminated(cp: CrossProducts, box: Box) -> Eliminated:
@@ -128,7 +129,7 @@ def is_costly(cp: CrossProducts, theta: Theta) -> bool:
 
 
 def saved(cp: CrossProducts) -> float:
-    """Return how long the random effects take of that, which polynomials save."""
+    """Return how much of `work` the random effects take, which polynomials save, in nanoseconds."""
     return work(cp) - (BLAS_COST if cp.p >= LAPACK_FROM else 1.0) * cp.p**3 / 3
 
 
@@ -156,8 +157,10 @@ def polynomials(cp: CrossProducts, entry: Ints, T: Floats, sigma: float, prior: 
         The places of the entries that vary in the packed T.
     T : (n, length) float64
         The draws.
-    sigma, prior
-        In their middle: what makes terms matter to the log density.
+    sigma : float
+        Residual sd in their middle.
+    prior : FixedPrior
+        There; both say how much terms matter to the log density.
     """
     with working("finding polynomials in place of the random effects"):
         left = eliminated(cp, box_around(entry, diagonals(cp.q)[entry], T, np.zeros(T.shape[1])))
@@ -171,7 +174,7 @@ def polynomials(cp: CrossProducts, entry: Ints, T: Floats, sigma: float, prior: 
 
 
 def tolerance_of(cp: CrossProducts) -> float:
-    """Return how far the polynomials may be from the log density."""
+    """Return how far the log density may be missed."""
     return PRECISION + ROUNDING * cp.n * np.finfo(float).eps
 
 

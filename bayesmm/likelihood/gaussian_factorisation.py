@@ -214,32 +214,34 @@ def eliminate(lead, lam, T, mean, M, c):
     d, v, row = borrowed(small)[2 * q], borrowed(small)[2 * q + 1], borrowed(wide)[2 * q]
     L, half, C, B = borrowed(small)[:q], borrowed(small)[q : 2 * q], borrowed(wide)[:q], borrowed(wide)[q : 2 * q]
     for g in range(lead.count.shape[0]):
-        count = lead.count[g]
-        if not level_factor(lead.A, g, T, L, half):
-            ok = False
+        ok, logdet, explained = pattern_likelihood(lead, g, T, mean, m - p, L, half, d, v, logdet, explained)
+        if not ok:
             break
-        shifted(lead, g, mean, m - p, d)
-        for a in range(q):
-            logdet += 2.0 * count * math.log(L[a, a])
-            v[a] = 0.0
-            for b in range(q):
-                v[a] += half[a, b] * (lead.sum_z[g, b] - count * d[b])
-        explained += traced(half, lead.sum_zz[g], lead.sum_z[g], d, count)
         scaled_coupling(lead, g, lam, C)
-        downdate(lead.columns, lead.start[g], lead.start[g + 1] - lead.start[g], count, half, v, C, B, row, M, c)
+        width = lead.start[g + 1] - lead.start[g]
+        downdate(lead.columns, lead.start[g], width, lead.count[g], half, v, C, B, row, M, c)
     return ok and small.size + wide.size >= 0, logdet, explained  # what was borrowed from is used to the end
 
 
 @inlined
-def traced(half, sum_zz, sum_z, d, count):
-    """Return the trace of half E half', where E = sum (z - d)(z - d)' over the levels of a pattern."""
-    total, q = 0.0, half.shape[0]
-    for a in range(q):
-        for i in range(q):
-            for j in range(q):
-                E = sum_zz[i, j] - sum_z[i] * d[j] - d[i] * sum_z[j] + count * d[i] * d[j]
-                total += half[a, i] * E * half[a, j]
-    return total
+def pattern_likelihood(lead, g, T, mean, first, L, half, d, v, logdet, explained):
+    """Set L, half, d and v = half (z - n d) of one pattern; return (ok, log|M|, explained) with its parts added."""
+    ok, count = level_factor(lead.A, g, T, L, half), lead.count[g]
+    if ok:
+        shifted(lead, g, mean, first, d)
+        for a in range(d.shape[0]):
+            logdet += 2.0 * count * math.log(L[a, a])
+            v[a] = 0.0
+            for b in range(d.shape[0]):
+                v[a] += half[a, b] * (lead.sum_z[g, b] - count * d[b])
+        total = 0.0  # the trace of half E half', E = sum (z - d)(z - d)' over the levels
+        for a in range(d.shape[0]):
+            for i in range(d.shape[0]):
+                for j in range(d.shape[0]):
+                    E = lead.sum_zz[g, i, j] - lead.sum_z[g, i] * d[j] - d[i] * lead.sum_z[g, j] + count * d[i] * d[j]
+                    total += half[a, i] * E * half[a, j]
+        explained += total
+    return ok, logdet, explained
 
 
 @fused

@@ -6,9 +6,7 @@ For the search for a mode the likelihood is a Python function between two calls 
 """
 
 import functools
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -32,6 +30,7 @@ from bayesmm.likelihood.compiled import (
 )
 from bayesmm.likelihood.coordinates import Coordinates, natural, pull_back
 from bayesmm.likelihood.packed import Floats, Integer, Integers, Ints, pack, reader, unpacked
+from bayesmm.runtime.threads import in_threads
 
 # A likelihood as `density` calls it: (its words, flags, L, positive auxiliaries, sampled coefficients, log likelihood
 # out, derivatives with respect to L, auxiliaries and coefficients out) -> 1, or 0 where there is none. The first flag
@@ -86,20 +85,15 @@ class LogPosterior:
         """
         x, values = np.ascontiguousarray(x, dtype=float), np.empty(len(x))
         run, address, words = _each(), density().address, self._without_gradient
-        threads, ends = os.cpu_count() or 1, [*range(0, len(x), PART), len(x)]
+        ends = [*range(0, len(x), PART), len(x)]
 
-        def evaluate(first: int, last: int) -> int:
+        def evaluate(part: tuple[int, int]) -> int:
+            first, last = part
             sizes = np.array([last - first, self.size, address])  # kept while it runs
             run(*pointers(sizes, x[first:last], values[first:last], words))
             return last - first
 
-        with ThreadPoolExecutor(min(threads, len(ends))) as pool:
-            parts = [pool.submit(evaluate, *pair) for pair in pairwise(ends)]
-            try:
-                for part in as_completed(parts):
-                    advance(part.result())
-            finally:
-                pool.shutdown(cancel_futures=True)
+        in_threads(evaluate, list(pairwise(ends)), advance)
         return np.where(np.isnan(values), -np.inf, values)
 
     def settled(self, x: Floats) -> "LogPosterior":

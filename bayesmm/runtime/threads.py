@@ -14,7 +14,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 from threadpoolctl import ThreadpoolController
@@ -73,14 +73,19 @@ def one_thread() -> Iterator[None]:
                 _USERS.restore()
 
 
-def in_threads[T, R](function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def in_threads[T, R](
+    function: Callable[[T], R], items: Sequence[T], advance: Callable[[R], None] = lambda result: None
+) -> list[R]:
     """Return what a function gives for each of the items, as many of them at a time as there are processors.
 
-    It has to release the interpreter's lock for this to be of use. After Ctrl-C no further item is begun.
+    It has to release the interpreter's lock for this to be of use. `advance` is called with each result, as they come.
+    After Ctrl-C no further item is begun.
     """
     with ThreadPoolExecutor(min(os.cpu_count() or 1, max(len(items), 1))) as pool:
         parts = [pool.submit(function, item) for item in items]
         try:
+            for part in as_completed(parts):
+                advance(part.result())
             return [part.result() for part in parts]
         finally:
             pool.shutdown(cancel_futures=True)

@@ -34,7 +34,7 @@ from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start as generator
 from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.choose_graph import in_closed_form
-from bayesmm.sampling.mode import find_mode
+from bayesmm.sampling.mode import Mode, find_mode
 from bayesmm.sampling.nuts import (
     Settings,
     compiled_density,
@@ -47,6 +47,7 @@ from bayesmm.storage.runs import Run, RunningSampler, Stream, alias, no_stats
 
 # How far chains start, at most, from the mode, in sds; and from the centre, without a mode: as PyMC has it.
 SPREAD, JITTER = 2.0, 1.0
+BITS = 17  # of the smallest part of an sd that coordinates are rounded to
 Starts = Callable[[int], Floats]  # a chain's start for a seed
 NOWHERE: Mapping[str, float] = MappingProxyType({})
 FAR = 4.0  # sds from the centre, about as far as some thousands of draws are; ours
@@ -276,10 +277,21 @@ def whitened(model: Marginal, middle: Floats, sizes: Floats) -> tuple[Whitened, 
     """
     mode = find_mode(model.posterior, middle, sizes)
     if mode is not None:
-        within, at = SPREAD, Whitened(near_mode(model, mode.x, mode.factor), mode.x, mode.factor)
+        x, factor = coarse(mode)
+        within, at = SPREAD, Whitened(near_mode(model, x, factor), x, factor)
     else:
         within, at = JITTER, Whitened(model.posterior, middle, np.eye(len(middle)))
     return at, lambda seed=None: generator(seed).uniform(-within, within, len(middle))
+
+
+def coarse(mode: Mode) -> tuple[Floats, Floats]:
+    """Return centre, (d,), and factor, (d, d), of the coordinates at a mode, rounded to a hundred thousandth of an sd.
+
+    Any will do for the sampler, and those of the same data whose sums differ in their last digits, rows in another
+    order or read by another engine, are then the same, so that chains part later.
+    """
+    grid = np.exp2(np.floor(np.log2(np.diag(mode.factor))) - BITS)
+    return np.round(mode.x / grid) * grid, np.round(mode.factor / grid[:, None]) * grid[:, None]
 
 
 def check_start(model: Marginal, priors: Mapping[str, Prior], x: Floats) -> None:

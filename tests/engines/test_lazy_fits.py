@@ -85,7 +85,7 @@ def test_independent_draws_are_the_same(fits):
 def test_the_first_draws_of_nuts_are_the_same(pair):
     # A trajectory doubles a difference every few steps: sums that differ by 1e-14 give other chains after some hundred.
     whole, own = (
-        model.sample(draws=10, tune=10, chains=2, seed=5, progress=False).tree["posterior"].to_dataset()
+        model.sample(draws=10, tune=20, chains=2, seed=5, progress=False).tree["posterior"].to_dataset()
         for model in pair
     )
     for name in whole.data_vars:

@@ -8,8 +8,8 @@ from importance_cases import case
 
 from bayesmm.likelihood.compiled import from_python, pointers
 from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
-from bayesmm.sampling.marginal import centre, units
-from bayesmm.sampling.mode import find_mode, find_modes
+from bayesmm.sampling.marginal import centre, coarse, units
+from bayesmm.sampling.mode import Mode, find_mode, find_modes
 
 MEAN, SCALE = np.array([3.0, -200.0, 1e-3]), np.array([1.0, 1e3, 1e-4])
 ROOT = SCALE[:, None] * np.array([[1.0, 0, 0], [0.9, 0.4, 0], [-0.5, 0.5, 0.7]])  # correlations up to 0.9
@@ -81,3 +81,16 @@ def test_how_long_a_sampler_tunes_if_nobody_says(effects, expected):
     model, *_ = case("no random effects")
     fit = model.sample(20, chains=1, seed=1, effects=effects, progress=False)
     assert json.loads(fit.tree.attrs["bayesmm"])["tune"] == expected
+
+
+def test_coordinates_of_the_sampler_do_not_depend_on_last_digits():
+    """Chains of the same data by other sums begin alike: a difference of 1e-12 in their metric is none."""
+    rng = np.random.default_rng(4)
+    factor = np.linalg.cholesky(np.cov(rng.normal(size=(4, 30)) * [[1e-3], [1.0], [50.0], [1e6]]))
+    mode = Mode(np.array([0.123, -4.56, 789.0, 3.2e7]), factor, 0.0)
+    moved = Mode(mode.x * (1 + 1e-13), factor * (1 + 1e-13), 0.0)
+    x, own = coarse(mode)
+    for one, other in zip((x, own), coarse(moved), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(np.linalg.solve(factor, x - mode.x)).max() < 1e-4  # sds
+    np.testing.assert_allclose(np.linalg.solve(factor, own), np.eye(4), atol=1e-4)
