@@ -34,7 +34,7 @@ from bayesmm.runtime.progress import Progress, progress_bar
 from bayesmm.runtime.streams import start as generator
 from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.choose_graph import in_closed_form
-from bayesmm.sampling.mode import Mode, find_mode
+from bayesmm.sampling.mode import coarse, find_mode
 from bayesmm.sampling.nuts import (
     Settings,
     compiled_density,
@@ -47,7 +47,6 @@ from bayesmm.storage.runs import Run, RunningSampler, Stream, alias, no_stats
 
 # How far chains start, at most, from the mode, in sds; and from the centre, without a mode: as PyMC has it.
 SPREAD, JITTER = 2.0, 1.0
-BITS = 17  # of the smallest part of an sd that coordinates are rounded to
 Starts = Callable[[int], Floats]  # a chain's start for a seed
 NOWHERE: Mapping[str, float] = MappingProxyType({})
 FAR = 4.0  # sds from the centre, about as far as some thousands of draws are; ours
@@ -56,8 +55,8 @@ RECORDED = ("nutpie", "numba", "numpy", "arviz")  # versions that make up a resu
 
 def applies(design: Design, priors: Mapping[str, Prior], effects: str, sampler: str) -> bool:
     """Return whether these draws can come from here: marginal, by nutpie, all in compiled code."""
-    known = in_closed_form(priors) and not structured_terms(design, compiled=True)
-    return known and effects == "marginal" and sampler in ("auto", "nutpie")
+    asked = effects == "marginal" and sampler in ("auto", "nutpie")
+    return asked and in_closed_form(priors) and not structured_terms(design, compiled=True)
 
 
 def centre(model: Marginal, priors: Mapping[str, Prior], near: Mapping[str, float] = NOWHERE) -> Floats:
@@ -262,10 +261,9 @@ def units(model: Marginal, priors: Mapping[str, Prior]) -> Floats:
 
 def _column_size(model: Marginal, i: int) -> float:
     """Return the root mean square of the fixed column whose coefficient is a model's scalar number i."""
-    X = model.integrated.problem.fixed if model.integrated is not None else model.bases.fixed.taken_out(model.design.X)
-    X = rows_of(X)
+    X = model.bases.fixed.taken_out(model.design.X) if model.integrated is None else model.integrated.problem.fixed
     columns = model.integrated.sampled if model.integrated is not None else range(X.shape[1])
-    return float(np.sqrt(np.square(X[:, columns[i - len(model.places)]]).mean()))
+    return float(np.sqrt(np.square(rows_of(X)[:, columns[i - len(model.places)]]).mean()))
 
 
 def whitened(model: Marginal, middle: Floats, sizes: Floats) -> tuple[Whitened, Starts]:
@@ -277,21 +275,11 @@ def whitened(model: Marginal, middle: Floats, sizes: Floats) -> tuple[Whitened, 
     """
     mode = find_mode(model.posterior, middle, sizes)
     if mode is not None:
-        x, factor = coarse(mode)
-        within, at = SPREAD, Whitened(near_mode(model, x, factor), x, factor)
+        at = coarse(mode)
+        within, at = SPREAD, Whitened(near_mode(model, *at), *at)
     else:
         within, at = JITTER, Whitened(model.posterior, middle, np.eye(len(middle)))
     return at, lambda seed=None: generator(seed).uniform(-within, within, len(middle))
-
-
-def coarse(mode: Mode) -> tuple[Floats, Floats]:
-    """Return centre, (d,), and factor, (d, d), of the coordinates at a mode, rounded to a hundred thousandth of an sd.
-
-    Any will do for the sampler, and those of the same data whose sums differ in their last digits, rows in another
-    order or read by another engine, are then the same, so that chains part later.
-    """
-    grid = np.exp2(np.floor(np.log2(np.diag(mode.factor))) - BITS)
-    return np.round(mode.x / grid) * grid, np.round(mode.factor / grid[:, None]) * grid[:, None]
 
 
 def check_start(model: Marginal, priors: Mapping[str, Prior], x: Floats) -> None:

@@ -16,6 +16,7 @@ LEAST_GAIN = 1e-6  # of the log density in a round: with less the search has end
 # leaves errors of 1e-5 in a gradient.
 FIRST_STEP, STEP = 1e-4, 1e-2
 APART = 3.0  # sds between two points that are two modes
+BITS = 17  # of the smallest part of an sd that coordinates are rounded to
 
 Density = Callable[[Floats], tuple[float, Floats]]  # a log density and its gradient; -inf where there is none
 
@@ -96,3 +97,13 @@ def curvature(posterior: Density, x: Floats, metric: Floats, step: float) -> Flo
     rises = [(posterior(x + step * a)[1] - posterior(x - step * a)[1]) @ metric / (2 * step) for a in metric.T]
     H = -np.array(rises).reshape(len(x), len(x))
     return (H + H.T) / 2
+
+
+def coarse(mode: Mode) -> tuple[Floats, Floats]:
+    """Return centre, (d,), and factor, (d, d), of the coordinates at a mode, rounded to a hundred thousandth of an sd.
+
+    Any will do for the sampler, and those of the same data whose sums differ in their last digits, rows in another
+    order or read by another engine, are then the same, so that chains part later.
+    """
+    grid = np.exp2(np.floor(np.log2(np.diag(mode.factor))) - BITS)
+    return np.round(mode.x / grid) * grid, np.round(mode.factor / grid[:, None]) * grid[:, None]

@@ -8,8 +8,8 @@ from importance_cases import case
 
 from bayesmm.likelihood.compiled import from_python, pointers
 from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
-from bayesmm.sampling.marginal import centre, coarse, units
-from bayesmm.sampling.mode import Mode, find_mode, find_modes
+from bayesmm.sampling.marginal import centre, units
+from bayesmm.sampling.mode import Mode, coarse, find_mode, find_modes
 
 MEAN, SCALE = np.array([3.0, -200.0, 1e-3]), np.array([1.0, 1e3, 1e-4])
 ROOT = SCALE[:, None] * np.array([[1.0, 0, 0], [0.9, 0.4, 0], [-0.5, 0.5, 0.7]])  # correlations up to 0.9
