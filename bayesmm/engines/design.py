@@ -23,10 +23,11 @@ from bayesmm.design.summed import Elsewhere, RowLevels, SummedColumn, SummedMatr
 from bayesmm.design.term_basis import TermBasis, learn_bases
 from bayesmm.engines.base_columns import OFFSET, RESPONSE, BaseColumns, CodedMatrix, coded
 from bayesmm.engines.checks import check_constant, remarks
+from bayesmm.engines.complete import complete_rows
 from bayesmm.engines.distinct import distinct_rows
 from bayesmm.engines.evaluated import Evaluated, evaluated
 from bayesmm.engines.expressions import Columns, number
-from bayesmm.engines.frames import Opened, complete_rows, open_frame
+from bayesmm.engines.frames import Opened, open_frame
 from bayesmm.engines.levels import Groups, groups_of
 from bayesmm.engines.passes import (
     Means,

@@ -8,7 +8,8 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from bayesmm.engines.frames import Opened, collected, complete_rows, open_frame
+from bayesmm.engines.complete import complete_rows
+from bayesmm.engines.frames import Opened, collected, open_frame
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Formula
 from bayesmm.runtime.memory import BYTES, too_much

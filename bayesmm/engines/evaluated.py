@@ -16,9 +16,10 @@ from bayesmm.design.coding import Values
 from bayesmm.design.state import Scope, State
 from bayesmm.design.transforms import EXACT, LARGEST, evaluate
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable
+from bayesmm.engines.complete import Complete
 from bayesmm.engines.expressions import Columns, factor_column
 from bayesmm.engines.finite import check_finite
-from bayesmm.engines.frames import HIDDEN_NANS, Complete, Opened, collected
+from bayesmm.engines.frames import HIDDEN_NANS, Opened, collected
 from bayesmm.engines.levels import ColumnLevels, column_levels
 from bayesmm.engines.part_states import part_states
 from bayesmm.engines.states import learn_states, nested

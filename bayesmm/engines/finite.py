@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import narwhals.stable.v2 as nw
 
 from bayesmm.design.transforms import LARGEST
+from bayesmm.engines.complete import Complete
 from bayesmm.engines.expressions import CENTRING, Columns, indicator, number
-from bayesmm.engines.frames import Complete, collected
+from bayesmm.engines.frames import collected
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import FUNCTIONS, Call, Expr, Operation, Text, arguments_of, text_of
 

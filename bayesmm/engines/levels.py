@@ -9,7 +9,8 @@ import pandas as pd
 
 from bayesmm.design.spec import Grouping
 from bayesmm.design.variables import value_label
-from bayesmm.engines.frames import Complete, Opened, collected
+from bayesmm.engines.complete import Complete
+from bayesmm.engines.frames import Opened, collected
 from bayesmm.errors import DataError
 from bayesmm.runtime.memory import BYTES, too_much
 

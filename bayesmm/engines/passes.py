@@ -12,7 +12,8 @@ import numpy as np
 
 from bayesmm.design.summed import LevelSums, PairSums
 from bayesmm.design.transforms import LARGEST
-from bayesmm.engines.frames import Complete, collected
+from bayesmm.engines.complete import Complete
+from bayesmm.engines.frames import collected
 from bayesmm.engines.levels import Groups
 from bayesmm.errors import DataError
 from bayesmm.runtime.memory import BYTES, too_much

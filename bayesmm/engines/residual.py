@@ -18,9 +18,10 @@ from bayesmm.design.summed import Sums
 from bayesmm.design.term_basis import TermBasis, untouched
 from bayesmm.design.transforms import evaluate
 from bayesmm.design.variables import NUMERIC, Variable
+from bayesmm.engines.complete import Complete
 from bayesmm.engines.evaluated import Evaluated
 from bayesmm.engines.expressions import Columns, factor_column, indicator, number
-from bayesmm.engines.frames import Complete, Opened, collected
+from bayesmm.engines.frames import Opened, collected
 from bayesmm.engines.passes import Prepared
 from bayesmm.engines.residual_sums import MOST_KINDS, Layout, by_error, by_lag, by_length, by_stratum
 from bayesmm.errors import DataError

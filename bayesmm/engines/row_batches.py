@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bayesmm.design.spec import DesignSpec
+from bayesmm.engines.complete import complete_rows
 from bayesmm.engines.expressions import Columns, number
-from bayesmm.engines.frames import (
-    ENGINES,
-    asked,
-    collected,
-    column_names,
-    complete_rows,
-    open_frame,
-    same_name,
-    values_of,
-)
+from bayesmm.engines.frames import ENGINES, asked, collected, column_names, open_frame, same_name, values_of
 from bayesmm.engines.weights import weighted_rows
 from bayesmm.errors import DataError, listing
 from bayesmm.formula.formula import Formula

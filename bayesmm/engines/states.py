@@ -7,8 +7,9 @@ import numpy as np
 
 from bayesmm.design.bases import Basis, Polynomial, RawPolynomial, Spline, learn_spline
 from bayesmm.design.state import Centring, State
+from bayesmm.engines.complete import Complete
 from bayesmm.engines.expressions import BASES, CENTRING, Columns, number, polynomials
-from bayesmm.engines.frames import Complete, collected
+from bayesmm.engines.frames import collected
 from bayesmm.engines.order_statistics import quantiles
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Call, Expr, Operation, arguments_of, literal, text_of

@@ -6,9 +6,10 @@ import narwhals.stable.v2 as nw
 
 from bayesmm.design.reading import LARGEST_WEIGHT
 from bayesmm.design.variables import KIND_NAMES, NUMERIC
+from bayesmm.engines.complete import Complete
 from bayesmm.engines.expressions import Columns, indicator, number
 from bayesmm.engines.finite import check_finite
-from bayesmm.engines.frames import Complete, Opened, collected
+from bayesmm.engines.frames import Opened, collected
 from bayesmm.engines.states import learn_states
 from bayesmm.errors import DataError
 from bayesmm.formula.formula import Column, Formula, text_of
