@@ -25,7 +25,7 @@ from bayesmm.engines.base_columns import OFFSET, RESPONSE, BaseColumns, CodedMat
 from bayesmm.engines.checks import check_constant, remarks
 from bayesmm.engines.complete import complete_rows
 from bayesmm.engines.distinct import distinct_rows
-from bayesmm.engines.evaluated import Evaluated, evaluated
+from bayesmm.engines.evaluated import Evaluated, Facts, evaluated
 from bayesmm.engines.expressions import Columns, number
 from bayesmm.engines.frames import Opened, open_frame
 from bayesmm.engines.levels import Groups, groups_of
@@ -148,7 +148,7 @@ def lazy_design(
     errors = error_weight(formula, opened, complete)
     weight = weighted.weight if errors is None else errors
     rows = prepared(opened.engine, complete, plan.base.names, plan.base.exprs, weight)
-    first = means(rows)
+    first = means(rows, _known(formula, plan.base, found.facts))
     if not part:
         check_constant(formula, family, plan.fixed, found.values, plan.base, first)
     sums = _summed(formula, opened, plan, rows, first, found)
@@ -248,6 +248,20 @@ def make_plan(
             total = total + number(expr, columns)
         offset = base.add(frozenset([(OFFSET, "")]), "the offset", total)
     return Plan(base, fixed, X, tuple(effects), tuple(groups[factors] for factors in together), names, response, offset)
+
+
+def _known(formula: Formula, base: BaseColumns, facts: Facts) -> dict[int, tuple[float, float, float]]:
+    """Return mean, least and greatest value of the base columns that are columns of the data, by place."""
+    names = {text_of(Column(name, (0, 0))): name for name in facts.mean}
+    if isinstance(formula.response, Column):
+        names[RESPONSE] = formula.response.name
+    found = {}
+    for key, place in base.places.items():
+        ((text, label), *others) = key
+        if not label and not others and text in names:
+            name = names[text]
+            found[place] = facts.mean[name], facts.low[name], facts.high[name]
+    return found
 
 
 def _summed(formula: Formula, opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Evaluated) -> Sums:

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import narwhals.stable.v2 as nw
 import numpy as np
 
 from bayesmm.design.coding import Values
 from bayesmm.design.state import Scope, State
 from bayesmm.design.transforms import EXACT, LARGEST, evaluate
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable
-from bayesmm.engines.complete import Complete
+from bayesmm.engines.complete import Complete, sums_and_ends
 from bayesmm.engines.expressions import Columns, factor_column
 from bayesmm.engines.finite import check_finite
 from bayesmm.engines.frames import HIDDEN_NANS, Opened, collected
@@ -129,17 +128,8 @@ def _facts(opened: Opened, complete: Complete, names: Sequence[str]) -> Facts:
     """Return what the numeric columns are like, after the checks that a table in memory has too."""
     if not names:
         return Facts({}, {}, {})
-    own = complete.frame.select(*(nw.col(opened.places[name]).cast(nw.Float64) for name in names))
-    sums = [
-        expr.alias(f"{what}_{place}")
-        for place in (opened.places[name] for name in names)
-        for what, expr in (("mean", nw.col(place).sum()), ("low", nw.col(place).min()), ("high", nw.col(place).max()))
-    ]
-    with working(f"pass 1, means by {opened.engine}"):
-        table = collected(opened.engine, "average the columns", own.select(*sums))
-    found = {
-        what: {n: float(table[f"{what}_{opened.places[n]}"][0]) for n in names} for what in ("mean", "low", "high")
-    }
+    known = sums_and_ends(opened, complete, names)
+    found = {what: {name: known[name][k] for name in names} for k, what in enumerate(("mean", "low", "high"))}
     for name in names:
         ends = found["low"][name], found["high"][name]
         if np.isinf(ends).any():

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayesmm.design.spec import Grouping
 from bayesmm.design.variables import value_label
-from bayesmm.engines.complete import Complete
+from bayesmm.engines.complete import Complete, sums_and_ends
 from bayesmm.engines.frames import Opened, collected
 from bayesmm.errors import DataError
 from bayesmm.runtime.memory import BYTES, too_much
@@ -126,13 +126,8 @@ def _most(opened: Opened, complete: Complete, names: Sequence[str]) -> float:
     """Return how many levels whole numbers may have at most, by their range: quicker than counting them."""
     if not all(opened.dtypes[name].is_integer() for name in names):
         return float("inf")
-    ends = [
-        expr.alias(f"{what}{k}")
-        for k, column in enumerate(nw.col(opened.places[name]) for name in names)
-        for what, expr in (("low", column.min()), ("high", column.max()))
-    ]
-    table = collected(opened.engine, "find the range of the levels", complete.frame.select(*ends))
-    return float(np.prod([float(table[f"high{k}"][0]) - float(table[f"low{k}"][0]) + 1 for k in range(len(names))]))
+    ends = sums_and_ends(opened, complete, names)
+    return float(np.prod([ends[name][2] - ends[name][1] + 1 for name in names]))
 
 
 def _ordered(opened: Opened, name: str, values: np.ndarray, rows: np.ndarray) -> ColumnLevels:

@@ -4,7 +4,7 @@ Centred first, because raw squares of a column far from 0 have no digits left fo
 some hundred products; more are asked for in several queries, each of which passes over the rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import narwhals.stable.v2 as nw
@@ -74,17 +74,33 @@ class Means:
     high: np.ndarray
 
 
-def means(rows: Prepared) -> Means:
-    """Return the means of the base columns.
+def means(rows: Prepared, known: Mapping[int, tuple[float, float, float]]) -> Means:
+    """Return the means of the base columns; the `known` have mean, least and greatest value already.
 
     Raises
     ------
     DataError
         A column is not finite in some rows, or the number of rows changed.
     """
+    asked = [j for j in range(1, rows.m) if j not in known]
+    found = np.ones((3, rows.m))
+    for j, ends in known.items():
+        found[:, j] = ends
+    if asked:
+        found[:, asked] = _asked_means(rows, asked)
+    mean, low, high = found
+    large = np.maximum(np.abs(low), np.abs(high)) > LARGEST
+    if large.any():
+        what, most = rows.names[int(large.argmax())], float(np.abs([low, high]).max())
+        raise DataError(f"{what} is as large as {most:.3g}; expected values below {LARGEST:g}")
+    return Means(np.where(low == high, low, mean), low, high)
+
+
+def _asked_means(rows: Prepared, asked: Sequence[int]) -> np.ndarray:
+    """Return means, least and greatest values of some base columns, (3, number)."""
     sums = [
         expr.alias(f"{what}{j}")
-        for j in range(1, rows.m)
+        for j in asked
         for what, expr in (
             ("sum", nw.col(f"b{j}").sum()),
             ("low", nw.col(f"b{j}").min()),
@@ -92,22 +108,16 @@ def means(rows: Prepared) -> Means:
             ("known", nw.col(f"b{j}").count()),
         )
     ]
-    with working(f"pass 1, means of {rows.m - 1} columns by {rows.engine}"):
+    with working(f"pass 1, means of {len(asked)} columns by {rows.engine}"):
         table = collected(rows.engine, "average the columns", rows.frame.select(nw.len().alias("n"), *sums))
     _check_n(rows, int(table["n"][0]))
-    found = [[1.0, *(float(table[f"{what}{j}"][0]) for j in range(1, rows.m))] for what in ("sum", "low", "high")]
-    total, low, high = map(np.array, found)
-    known = np.array([rows.n, *(int(table[f"known{j}"][0]) for j in range(1, rows.m))])  # a sum leaves out NULL
-    bad = ~(np.isfinite(total) & np.isfinite(low) & np.isfinite(high)) | (known < rows.n)
+    found = np.array([[float(table[f"{what}{j}"][0]) for j in asked] for what in ("sum", "low", "high")])
+    counts = np.array([int(table[f"known{j}"][0]) for j in asked])  # a sum leaves out NULL
+    bad = ~np.isfinite(found).all(axis=0) | (counts < rows.n)
     if bad.any():
-        raise DataError(f"{rows.names[int(bad.argmax())]} is not finite in some rows; expected finite numbers")
-    large = np.maximum(np.abs(low), np.abs(high)) > LARGEST
-    if large.any():
-        what, most = rows.names[int(large.argmax())], float(np.abs([low, high]).max())
-        raise DataError(f"{what} is as large as {most:.3g}; expected values below {LARGEST:g}")
-    mean = total / rows.n
-    mean[0] = 1.0
-    return Means(np.where(low == high, low, mean), low, high)
+        raise DataError(f"{rows.names[asked[int(bad.argmax())]]} is not finite in some rows; expected finite numbers")
+    found[0] /= rows.n
+    return found
 
 
 def _check_n(rows: Prepared, n: int) -> None:

@@ -65,4 +65,4 @@ def weighted_rows(formula: Formula, opened: Opened, complete: Complete, weights:
         return Weighted(complete, w)
     said = (*complete.said, note(f"{count(lost, 'row')} of weight 0 {are(lost)} left out"))
     left = frame.filter(nw.col("w") > 0).select(*opened.places.values())
-    return Weighted(replace(complete, frame=left, n=kept, said=said), w)
+    return Weighted(replace(complete, frame=left, n=kept, said=said, ends={}), w)

@@ -183,8 +183,8 @@ def test_a_source_that_changes_between_the_passes_is_refused(monkeypatch):
 
     moved = design.means
 
-    def other(rows):
-        found = moved(rows)
+    def other(rows, known):
+        found = moved(rows, known)
         found.mean[1:] += 1.0
         return found
 
