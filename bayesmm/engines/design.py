@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 
@@ -34,11 +33,9 @@ from bayesmm.engines.passes import (
     Prepared,
     centred,
     check_unchanged,
-    level_products,
     means,
-    pair_products,
     prepared,
-    total_products,
+    products,
 )
 from bayesmm.engines.residual import (
     check_supported,
@@ -270,25 +267,20 @@ def _summed(formula: Formula, opened: Opened, plan: Plan, rows: Prepared, first:
     shift[0] = 0.0
     scale = robust_scale(rows, plan.response, plan.offset, first)
     own = centred(rows, shift)
-    plain, weighted, log_weights, inverse = total_products(own)
+    places = [[opened.places[name] for name in one.grouping.factors] for one in plan.groups]
+    lefts = [plan.left(k) for k in range(len(plan.groups))]
+    sums = products(own, plan.groups, places, lefts)
+    check_unchanged(own, shift, sums)
     if scale == 0:  # more than half of the rows have one value
         left = np.zeros(own.m)
         left[plan.response], left[plan.offset or 0] = 1.0, -1.0 if plan.offset else 0.0
-        scale = float(np.sqrt(left @ plain @ left / (rows.n - 1)))
-    places = [[opened.places[name] for name in one.grouping.factors] for one in plan.groups]
-    lefts = [plan.left(k) for k in range(len(plan.groups))]
-    levels = tuple(level_products(own, *each) for each in zip(plan.groups, places, lefts, strict=True))
-    pairs = tuple(
-        pair_products(own, (j, k), (plan.groups[j], plan.groups[k]), (places[j], places[k]), (lefts[j], lefts[k]))
-        for j, k in combinations(range(len(plan.groups)), 2)
-    )
-    check_unchanged(own, shift, plain, weighted, levels)
-    layout = Layout(plan.groups, places, lefts, levels, pairs)
-    residual = residual_sums(formula, opened, found, own, layout, weighted)
+        scale = float(np.sqrt(left @ sums.plain @ left / (rows.n - 1)))
+    layout = Layout(plan.groups, places, lefts, sums.levels, sums.pairs)
+    residual = residual_sums(formula, opened, found, own, layout, sums.weighted)
     sample = to_pandas(found.scope.variables.values(), found.scope.rows)
     return Sums(
-        opened.engine, rows.n, rows.names, shift, first.low, first.high, plain, weighted, log_weights,
-        rows.has_weights, levels, pairs, scale, _typical(found), sample, inverse, residual,
+        opened.engine, rows.n, rows.names, shift, first.low, first.high, sums.plain, sums.weighted, sums.log_weights,
+        rows.has_weights, sums.levels, sums.pairs, scale, _typical(found), sample, sums.inverse, residual,
     )  # fmt: skip
 
 

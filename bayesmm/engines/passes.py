@@ -4,8 +4,12 @@ Centred first, because raw squares of a column far from 0 have no digits left fo
 some hundred products; more are asked for in several queries, each of which passes over the rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations
+from math import prod
+from operator import add
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -14,17 +18,19 @@ from bayesmm.design.summed import LevelSums, PairSums
 from bayesmm.design.transforms import LARGEST
 from bayesmm.engines.complete import Complete
 from bayesmm.engines.frames import collected
-from bayesmm.engines.levels import Groups
+from bayesmm.engines.levels import ColumnLevels, Groups
 from bayesmm.errors import DataError
 from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.progress import working
 
 MOST_SUMS = 400  # in one query
+MOST_CELLS = 10_000_000  # numbers that a query gives, up to which the sums of all rows are taken from those by level
+LARGEST_SHORT, LARGEST_KEY = 2**31 - 1, 2**62  # of several columns as one whole number
 CHANGED = 1e-6  # relative: a mean of centred columns, or a sum over levels, that is no rounding
 # Bytes of a pair of levels while it is read: keys, codes, sums, and their copies.
 PAIR_BYTES = 12 * BYTES
 MEAN_ROUNDING = 1e-13  # of a mean, relative: sums of up to 1e10 rows, which engines add in parts
-WEIGHT, LOG_WEIGHT = "w", "log_w"
+WEIGHT, LOG_WEIGHT, KEY, ALL = "w", "log_w", "key", "cross-products of all rows"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,21 +138,74 @@ def centred(rows: Prepared, shift: np.ndarray) -> Prepared:
     return Prepared(rows.engine, frame, rows.n, rows.names, rows.has_weights)
 
 
-def total_products(rows: Prepared) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Return the sums of all products of centred base columns, (m, m), these weighted, sum log w and mean 1 / w."""
-    pairs = [(i, j) for i in range(rows.m) for j in range(i, rows.m)]
-    plain = _filled(rows, "cross-products of all rows", pairs, weighted=False)
+@dataclass(frozen=True, eq=False)
+class Products:
+    """What the second pass gives.
+
+    Attributes
+    ----------
+    plain, weighted : (m, m) float64
+        Sums of the products of the base columns over all rows, and these weighted.
+    log_weights, inverse : float
+        The sum of log w, and the mean of 1 / w.
+    levels : tuple of LevelSums
+    pairs : tuple of PairSums
+    """
+
+    plain: np.ndarray
+    weighted: np.ndarray
+    log_weights: float
+    inverse: float
+    levels: tuple[LevelSums, ...]
+    pairs: tuple[PairSums, ...]
+
+
+def products(
+    rows: Prepared, groups: Sequence[Groups], places: Sequence[Sequence[str]], left: Sequence[Sequence[int]]
+) -> Products:
+    """Return the sums of the products of centred base columns: of all rows, by level, and by pair of levels.
+
+    Parameters
+    ----------
+    rows : Prepared
+    groups : sequence of Groups
+    places : sequence of sequence of str
+        The columns of each grouping factor.
+    left : sequence of sequence of int
+        The base columns that each factor's Z is made of.
+    """
+    keys = [dict(zip(own, one.columns, strict=True)) for own, one in zip(places, groups, strict=True)]
+    through = None if rows.has_weights else _through(rows, groups)
+    every = [(i, j) for i in range(rows.m) for j in range(i, rows.m)]
+    plain = np.zeros((0, 0)) if through is not None else _totals(rows, every, weighted=False)
+    levels = []
+    for k, one in enumerate(groups):
+        own, sums = _level_products(rows, one, keys[k], left[k], every if k == through else ())
+        levels.append(own)
+        plain = sums if k == through else plain
+    pairs = tuple(
+        _pair_products(rows, (j, k), (groups[j], groups[k]), (keys[j], keys[k]), (left[j], left[k]))
+        for j, k in combinations(range(len(groups)), 2)
+    )
     if not rows.has_weights:
-        return plain, plain, 0.0, 1.0
-    weighted = _filled(rows, "weighted cross-products of all rows", pairs, weighted=True)
+        return Products(plain, plain, 0.0, 1.0, tuple(levels), pairs)
+    weighted = _totals(rows, every, weighted=True)
     frame = rows.frame.select(log_w=nw.col(WEIGHT).log(), inverse=1.0 / nw.col(WEIGHT))
     table = collected(rows.engine, "sum the weights", frame.select(nw.col(LOG_WEIGHT).sum(), nw.col("inverse").sum()))
-    return plain, weighted, float(table[LOG_WEIGHT][0]), float(table["inverse"][0]) / rows.n
+    log_weights, inverse = float(table[LOG_WEIGHT][0]), float(table["inverse"][0]) / rows.n
+    return Products(plain, weighted, log_weights, inverse, tuple(levels), pairs)
 
 
-def _filled(rows: Prepared, what: str, pairs: Sequence[tuple[int, int]], weighted: bool) -> np.ndarray:
-    out = np.zeros((rows.m, rows.m))
-    for own, table in _queries(rows, what, pairs, (), weighted):
+def _through(rows: Prepared, groups: Sequence[Groups]) -> int | None:
+    """Return the factor whose sums by level give those of all rows too, so that these need no query of their own."""
+    few = [k for k, one in enumerate(groups) if len(one.count) * rows.m * (rows.m + 1) / 2 <= MOST_CELLS]
+    return min(few, key=lambda k: len(groups[k].count), default=None)
+
+
+def _totals(rows: Prepared, pairs: Sequence[tuple[int, int]], weighted: bool) -> np.ndarray:
+    """Return the sums of products over all rows, (m, m)."""
+    out, what = np.zeros((rows.m, rows.m)), "weighted cross-products of all rows" if weighted else ALL
+    for own, table in _queries(rows, what, pairs, {}, weighted):
         _check_n(rows, int(table["n"][0]))
         for k, (i, j) in enumerate(own):
             out[i, j] = out[j, i] = float(table[f"p{k}"][0])
@@ -154,70 +213,116 @@ def _filled(rows: Prepared, what: str, pairs: Sequence[tuple[int, int]], weighte
 
 
 def _queries(
-    rows: Prepared, what: str, pairs: Sequence[tuple[int, int]], keys: Sequence[str], weighted: bool
+    rows: Prepared, what: str, pairs: Sequence[tuple[int, int]], keys: Mapping[str, ColumnLevels], weighted: bool
 ) -> Iterator[tuple[Sequence[tuple[int, int]], dict[str, np.ndarray]]]:
     """Yield the sums of products p0, p1, ... of pairs of base columns by the values of the keys, some at a time.
 
-    Each product is a column before it is summed: not every engine takes an expression inside an aggregation.
+    Each product is a column before it is summed: not every engine takes an expression inside an aggregation. That of
+    the column of ones with itself is the number of rows, which is counted anyway.
     """
+    frame, key, split = _grouping(rows.frame, keys)
     for start in range(0, len(pairs), MOST_SUMS):
         own = pairs[start : start + MOST_SUMS]
-        products = [nw.col(f"b{i}") * nw.col(f"b{j}") for i, j in own]
-        if weighted:
-            products = [product * nw.col(WEIGHT) for product in products]
-        frame = rows.frame.select(*keys, *(product.alias(f"p{k}") for k, product in enumerate(products)))
-        sums = [nw.len().alias("n"), *(nw.col(f"p{k}").sum() for k in range(len(own)))]
-        frame = frame.group_by(*keys).agg(*sums) if keys else frame.select(*sums)
+        columns = {f"p{k}": _product(*pair, weighted) for k, pair in enumerate(own) if weighted or pair != (0, 0)}
+        summed = frame.select(*key, *(column.alias(name) for name, column in columns.items()))
+        sums = [nw.len().alias("n"), *(nw.col(name).sum() for name in columns)]
+        summed = summed.group_by(*key).agg(*sums) if key else summed.select(*sums)
         with working(f"pass 2, {what} by {rows.engine}"):
-            table = collected(rows.engine, f"sum the {what}", frame)
-        yield own, table
+            table = collected(rows.engine, f"sum the {what}", summed)
+        counted = {f"p{k}": table["n"].astype(float) for k in range(len(own)) if f"p{k}" not in columns}
+        yield own, split(table) | counted
 
 
-def level_products(rows: Prepared, groups: Groups, places: Sequence[str], left: Sequence[int]) -> LevelSums:
-    """Return the products of some base columns with all, summed by the levels of a grouping factor."""
+def _product(i: int, j: int, weighted: bool) -> nw.Expr:
+    product = nw.col(f"b{i}") * nw.col(f"b{j}") if i else nw.col(f"b{j}")
+    return product * nw.col(WEIGHT) if weighted else product
+
+
+def _grouping(
+    frame: nw.LazyFrame, keys: Mapping[str, ColumnLevels]
+) -> tuple[nw.LazyFrame, list[str], Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]]:
+    """Return a frame, what to group it by, and what gives the values of the keys in a result.
+
+    Several columns of whole numbers are grouped by as one, of 32 bits where these are enough: engines need less memory
+    for it and are quicker (DuckDB, 1e8 rows in 5e6 pairs, 1 GB: 9 s of processor time in place of 23).
+    """
+    ends = {place: (own.values[0], own.values[-1]) for place, own in keys.items()}
+    whole = all(type(end) is int for pair in ends.values() for end in pair)
+    spans = [high - low + 1 for low, high in ends.values()] if whole else []
+    if len(keys) < 2 or not whole or prod(spans) > LARGEST_KEY:
+        return frame, list(keys), lambda table: table
+    strides = [prod(spans[k + 1 :]) for k in range(len(spans))]
+    one = [
+        (nw.col(place).cast(nw.Int64) - low) * stride
+        for (place, (low, _)), stride in zip(ends.items(), strides, strict=True)
+    ]
+
+    def split(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        key = table[KEY].astype(np.int64)
+        parts = zip(ends.items(), strides, spans, strict=True)
+        return table | {place: key // stride % span + low for (place, (low, _)), stride, span in parts}
+
+    narrow = nw.Int32 if prod(spans) <= LARGEST_SHORT else nw.Int64
+    return frame.with_columns(reduce(add, one).cast(narrow).alias(KEY)), [KEY], split
+
+
+def _level_products(
+    rows: Prepared,
+    groups: Groups,
+    keys: Mapping[str, ColumnLevels],
+    left: Sequence[int],
+    others: Sequence[tuple[int, int]],
+) -> tuple[LevelSums, np.ndarray]:
+    """Return the products of some base columns with all, summed by the levels of a grouping factor.
+
+    With them the sums over all levels of these products and of those of `others`, pairs of base columns, (m, m).
+    """
     m, G, name = rows.m, len(groups.grouping.levels), ":".join(groups.grouping.factors)
     need = too_much(2.0 * BYTES * G * len(left) * m)
     if need:
         raise DataError(f"the sums of {G:,} levels of '{name}' with {m} columns need {need}")
-    pairs = [(i, j) for k, i in enumerate(left) for j in range(m) if j not in left[:k]]
-    out, place = np.zeros((G, len(left), m)), {i: k for k, i in enumerate(left)}
+    ordered = [(min(i, j), max(i, j)) for i in left for j in range(m)]
+    pairs = list(dict.fromkeys([*ordered, *others]))
+    out, place, total = np.zeros((G, len(left), m)), {i: k for k, i in enumerate(left)}, np.zeros((m, m))
     count = np.zeros(G, dtype=np.int64)
-    for own, table in _queries(rows, f"cross-products of '{name}'", pairs, places, rows.has_weights):
-        index = groups.index([table[column] for column in places])
+    for own, table in _queries(rows, f"cross-products of '{name}'", pairs, keys, rows.has_weights):
+        index = groups.index([table[column] for column in keys])
         count[index] = table["n"]
         for k, (i, j) in enumerate(own):
-            out[index, place[i], j] = table[f"p{k}"]
+            total[i, j] = total[j, i] = table[f"p{k}"].sum()
+            if i in place:
+                out[index, place[i], j] = table[f"p{k}"]
             if j in place:
                 out[index, place[j], i] = table[f"p{k}"]
     _check_n(rows, int(count.sum()))
-    return LevelSums(np.array(left, dtype=np.int64), count, out)
+    return LevelSums(np.array(left, dtype=np.int64), count, out), total
 
 
-def pair_products(
+def _pair_products(
     rows: Prepared,
     blocks: tuple[int, int],
     groups: tuple[Groups, Groups],
-    places: tuple[Sequence[str], Sequence[str]],
+    keys: tuple[Mapping[str, ColumnLevels], Mapping[str, ColumnLevels]],
     left: tuple[Sequence[int], Sequence[int]],
 ) -> PairSums:
     """Return the products of the Z columns of two blocks, summed by the pairs of their levels that occur."""
     names = " and ".join(f"'{':'.join(one.grouping.factors)}'" for one in groups)
-    numbers = len(left[0]) * len(left[1])
+    numbers, both = len(left[0]) * len(left[1]), {**keys[0], **keys[1]}
     most = min(rows.n, len(groups[0].grouping.levels) * len(groups[1].grouping.levels))
-    keys = list(dict.fromkeys([*places[0], *places[1]]))
     if too_much(PAIR_BYTES * float(most) + 3 * BYTES * numbers * float(most)):
-        counted = rows.frame.group_by(*keys).agg(nw.len().alias("n")).select(nw.len().alias("pairs"))
+        frame, key, _ = _grouping(rows.frame, both)
+        counted = frame.group_by(*key).agg(nw.len().alias("n")).select(nw.len().alias("pairs"))
         found = int(collected(rows.engine, f"count the pairs of {names}", counted)["pairs"][0])
         need = too_much(PAIR_BYTES * float(found) + 3 * BYTES * numbers * float(found))
         if need:
             raise DataError(f"the {found:,} pairs of levels of {names} that occur need {need}")
     pairs = list(dict.fromkeys((min(i, j), max(i, j)) for i in left[0] for j in left[1]))
     at = {pair: k for k, pair in enumerate(pairs)}
-    queries = list(_queries(rows, f"cross-products of {names}", pairs, keys, rows.has_weights))
+    queries = list(_queries(rows, f"cross-products of {names}", pairs, both, rows.has_weights))
     (_, table), *more = queries
     if more:
         raise DataError(f"the effects of {names} have too many products for one query")
-    first, second = (one.index([table[column] for column in own]) for one, own in zip(groups, places, strict=True))
+    first, second = (one.index([table[column] for column in own]) for one, own in zip(groups, keys, strict=True))
     _check_n(rows, int(table["n"].astype(np.int64).sum()))
     order = np.lexsort((second, first))
     products = np.empty((len(order), len(left[0]), len(left[1])))
@@ -227,20 +332,18 @@ def pair_products(
     return PairSums(blocks, first[order], second[order], products)
 
 
-def check_unchanged(
-    rows: Prepared, shift: np.ndarray, plain: np.ndarray, weighted: np.ndarray, levels: Sequence[LevelSums]
-) -> None:
+def check_unchanged(rows: Prepared, shift: np.ndarray, found: Products) -> None:
     """Raise a DataError where the sums of the second pass do not fit those of the first, or one another.
 
     `shift`, (m,), are the means of the first pass, which are known to some digits of themselves.
     """
-    sizes, rounding = np.sqrt(np.diag(plain)), MEAN_ROUNDING * rows.n * np.abs(shift)
-    if (np.abs(plain[0, 1:]) > CHANGED * np.sqrt(rows.n) * sizes[1:] + rounding[1:]).any():
+    sizes, rounding = np.sqrt(np.diag(found.plain)), MEAN_ROUNDING * rows.n * np.abs(shift)
+    if (np.abs(found.plain[0, 1:]) > CHANGED * np.sqrt(rows.n) * sizes[1:] + rounding[1:]).any():
         raise DataError(
             "the data changed while they were read: the means of the first pass are not those of the second"
         )
-    for own in levels:
+    for own in found.levels:
         whole = own.products.sum(axis=0)
-        size = np.sqrt(np.outer(np.diag(weighted)[own.left], np.diag(weighted)))
-        if (np.abs(whole - weighted[own.left]) > CHANGED * size).any():
+        size = np.sqrt(np.outer(np.diag(found.weighted)[own.left], np.diag(found.weighted)))
+        if (np.abs(whole - found.weighted[own.left]) > CHANGED * size).any():
             raise DataError("the data changed while they were read: the sums over levels are not those of all rows")

@@ -3,7 +3,7 @@
 import narwhals.stable.v2 as nw
 
 from bayesmm.engines.frames import collected
-from bayesmm.engines.order_statistics import median
+from bayesmm.engines.order_statistics import median_and_deviation
 from bayesmm.engines.passes import Means, Prepared
 from bayesmm.priors.scales import MAD_TO_SD
 from bayesmm.runtime.progress import working
@@ -21,7 +21,4 @@ def robust_scale(rows: Prepared, response: int, offset: int, means: Means) -> fl
                 frame.select(low=nw.col("x").min(), high=nw.col("x").max()),
             )
             ends = float(table["low"][0]), float(table["high"][0])
-        middle = median(rows.engine, frame, "x", rows.n, ends)
-        away = frame.select(x=(nw.col("x") - middle).abs())
-        far = max(abs(ends[0] - middle), abs(ends[1] - middle))
-        return MAD_TO_SD * median(rows.engine, away, "x", rows.n, (0.0, far))
+        return MAD_TO_SD * median_and_deviation(rows.engine, frame, "x", rows.n, ends)[1]
