@@ -17,6 +17,7 @@ from bayesmm.design.relations import collapsed, expanded, is_related, is_sparse,
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError, listing
 from bayesmm.estimation.estimates import Estimates, Optimum
+from bayesmm.estimation.moments import relative_sds
 from bayesmm.estimation.optimizer import (
     GRADIENT_TOLERANCE,
     ROUNDING,
@@ -29,14 +30,14 @@ from bayesmm.estimation.optimizer import (
     outcome,
     snapped,
 )
+from bayesmm.estimation.profiled import Profiled, criterion_at, flat
 from bayesmm.estimation.residual_search import ResidualSearch, at_bound
 from bayesmm.estimation.start import check_start, start_theta, without_related
 from bayesmm.estimation.weight_units import at_weights, start_about_1, weight_size, with_weights_about_1
-from bayesmm.likelihood.average_information import average_information, rows_curvature
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.fitted import make_coordinates
-from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_fine, is_precise, rows_needed
-from bayesmm.likelihood.gaussian_likelihood import room_for
+from bayesmm.likelihood.gaussian import FixedPrior, Value, conditional, evaluate, is_fine, is_precise
+from bayesmm.likelihood.gaussian_likelihood import Solution, room_for
 from bayesmm.likelihood.orthogonal import lower_factor, square_root
 from bayesmm.likelihood.problem import Problem, in_levels, orthogonal_problem
 
@@ -50,10 +51,6 @@ LEAST_BEND = 1e-3
 # Residual sds of rows that are further apart are those of rows that are fitted exactly: half of a double's digits, and
 # more than any measurement's.
 LEAST_SHARE = 1e-6
-# Columns of the rest from which on the search has a curvature; with fewer, L-BFGS takes less than compiling the code.
-CURVED_FROM = 40
-# Entries of T up to which there is one: it is asked for each pair of them, and a related block has very many.
-MOST_PACKED = 400
 # Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
 # With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
@@ -71,8 +68,9 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     if design.residual.estimated or known:
         return _with_residual(design, method, start)
     problem, reml = orthogonal_problem(design), method == "REML"
-    search = _search(problem, reml)
-    starts = [start_entries(problem, size) for size in (START, *OTHER_STARTS)]
+    profiled = Profiled(problem, reml)
+    search = profiled.search()
+    starts = [_first_start(problem), *(start_entries(problem, size) for size in OTHER_STARTS)]
     if start is not None:
         check_start(design, start)
         starts.insert(0, _user_start(problem, start))
@@ -81,45 +79,16 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
         x, n_starts = _far_out(problem, search, x), n_starts + len(FAR_STARTS)
     x = snapped(search, x, SNAP)
     value, gradient = search(x)
-    sigma, steepest = _checked_residual(problem, x, reml), _steepest(search, x, gradient, _units(problem, x))
+    optimum = Optimum(x, _steepest(search, x, gradient, _units(problem, x)), search.evaluations, n_starts)
+    found, solved = profiled.value(x), profiled.solved(x)
+    _check_residual(problem, x, found)
     if turned:
         problem, x = in_levels(problem, x, orthogonal_problem(expanded(design)))
-    point = _point(problem, method, x, sigma, Optimum(x, steepest, search.evaluations, n_starts), value)
+        optimum, solved = replace(optimum, parameters=x), None
+    point = _point(problem, method, x, found.sigma, optimum, value, solved=solved)
     if sparse:  # in the coordinates of the search levels would be independent
         return replace(point, coordinates=None)
     return collapsed(point, design, SINGULAR) if turned else point
-
-
-def _search(problem: Problem, reml: bool) -> Search:
-    """Return the search of theta: the criterion with its gradient, and its average information.
-
-    Sigma is the one that maximises the likelihood.
-    """
-    cp, prior, solution = problem.cp, flat(problem.cp.p), room_for(problem.cp)
-    last: list[tuple[Floats, Value]] = []  # what the solution is of
-
-    def value_at(theta: Floats) -> Value:
-        if not last or not np.array_equal(last[0][0], theta):
-            found = evaluate(cp, problem.packed(theta), None, prior, integrate_flat=reml, solution=solution)
-            last[:] = [(theta.copy(), found)]
-        return last[0][1]
-
-    def criterion(theta: Floats) -> tuple[float, Floats]:
-        value = value_at(theta)
-        return profiled_criterion(problem, value, reml), -2 * problem.gradient(value.d_T, theta)
-
-    def curvature(theta: Floats) -> Floats | None:
-        T, value = problem.packed(theta), value_at(theta)
-        if not value.ok or rows_needed(cp, T, value.quad):
-            return None
-        nu = cp.n - (cp.p if reml else 0)
-        H = average_information(cp, T, prior.lam, value.sigma, nu, solution)
-        H += rows_curvature(T, -2 * value.d_T, cp.q)
-        half = np.array([problem.gradient(row, theta) for row in H])
-        return np.array([problem.gradient(row, theta) for row in half.T])
-
-    curved = len(cp.rest.z) >= CURVED_FROM and problem.n_packed <= MOST_PACKED and cp.kin is None
-    return Search(criterion, curvature if curved else None)
 
 
 def _with_residual(design: Design, method: str, start: Mapping[str, float] | None) -> Estimates:
@@ -146,7 +115,12 @@ def _with_residual(design: Design, method: str, start: Mapping[str, float] | Non
     (value, gradient), values = search(x), own.values(x[t:])
     with np.errstate(over="ignore"):  # the weights of a stratum that is fitted exactly
         problem = own.exact(values)
-    sigma = _checked_residual(problem, x[:t], reml) if known is None else known
+    sigma = known
+    if known is None:
+        options = dict(integrate_flat=reml, gradient=False)
+        found = evaluate(problem.cp, problem.packed(x[:t]), None, flat(problem.cp.p), **options)
+        _check_residual(problem, x[:t], found)
+        sigma = found.sigma
     _check_scattered(design, values)
     bound = at_bound(term, values)
     _check_determined(design, inner, z, bound)
@@ -275,11 +249,9 @@ def _in_units(search: Search, z: Floats, units: Floats) -> tuple[float, Floats]:
     return value, units * gradient
 
 
-def _checked_residual(problem: Problem, x: Floats, reml: bool) -> float:
-    """Return sigma; raise a DataError if the random effects leave no residual: the likelihood then has no maximum."""
-    cp = problem.cp
-    found = evaluate(cp, problem.packed(x), None, flat(cp.p), integrate_flat=reml, gradient=False)
-    sigma = found.sigma
+def _check_residual(problem: Problem, x: Floats, found: Value) -> None:
+    """Raise a DataError if the random effects leave no residual: the likelihood then has no maximum."""
+    cp, sigma = problem.cp, found.sigma
     if sigma > 0 and not is_precise(cp, problem.packed(x), found.quad):
         raise DataError(
             f"the residual standard deviation of {problem.design.response!r} is only "
@@ -291,32 +263,16 @@ def _checked_residual(problem: Problem, x: Floats, reml: bool) -> float:
             f"the random effects fit the {cp.n:,} rows of {problem.design.response!r} exactly, so no residual variance "
             "is left to estimate; use fewer, or one row for each level where all its rows have the same response"
         )
-    return sigma
 
 
-def flat(p: int) -> FixedPrior:
-    """Return the flat prior of p fixed columns."""
-    return FixedPrior(np.zeros(p), np.ones(p), np.zeros(p))
-
-
-def profiled_criterion(problem: Problem, value: Value, reml: bool) -> float:
-    """Return the REML criterion or the ML deviance at the maximising sigma (Bates et al. 2015, eqs. 35 and 41)."""
-    if not value.ok:
-        return np.inf
-    cp = problem.cp
-    nu = cp.n - (cp.p if reml else 0)
-    log_det = value.logdet + (problem.log_det if reml else 0.0)
-    return nu * (np.log(2 * np.pi * value.sigma**2) + 1) + log_det - cp.sum_log_weights
-
-
-def criterion_at(problem: Problem, value: Value, reml: bool, known: float | None = None) -> float:
-    """Return the same where sigma is `known`, or at the maximising sigma (Bates et al. 2015, eq. 30)."""
-    if known is None or not value.ok:
-        return profiled_criterion(problem, value, reml)
-    cp = problem.cp
-    log_det = value.logdet + (problem.log_det if reml else 0.0)
-    nu = cp.n - (cp.p if reml else 0)
-    return nu * np.log(2 * np.pi * known**2) + value.quad / known**2 + log_det - cp.sum_log_weights
+def _first_start(problem: Problem) -> Floats:
+    """Return theta where moments put it; where they say nothing, and of structures, sds of `START`."""
+    sizes = relative_sds(problem.cp)
+    if sizes is None:
+        return start_entries(problem, START)
+    ends = np.cumsum(problem.cp.q)
+    own = [np.diag(sizes[end - q : end]).ravel() for q, end in zip(problem.cp.q, ends, strict=True)]
+    return problem.theta.from_packed(np.concatenate([np.empty(0), *own]), lambda part: part.start(START))
 
 
 def start_entries(problem: Problem, size: float) -> Floats:
@@ -358,12 +314,17 @@ def _point(
     optimum: Optimum,
     criterion: float,
     known: float | None = None,
+    solved: tuple[Value, Solution] | None = None,
 ) -> Estimates:
+    """Return the estimates; `solved` is what an evaluation there, the coefficients integrated out, has left."""
     prior, T, ml = flat(problem.cp.p), problem.packed(x), criterion
     if method == "REML":
         value = evaluate(problem.cp, T, known, prior, integrate_flat=False, gradient=False)
         ml = criterion_at(problem, value, False, known)
-    return assemble(problem, method, x, sigma, prior, optimum, criterion=criterion, loglik=-criterion / 2, deviance=ml)
+    return assemble(
+        problem, method, x, sigma, prior, optimum, criterion=criterion, loglik=-criterion / 2, deviance=ml,
+        solved=solved,
+    )  # fmt: skip
 
 
 def assemble(
@@ -378,10 +339,11 @@ def assemble(
     loglik: float,
     deviance: float,
     priors=None,
+    solved: tuple[Value, Solution] | None = None,
 ) -> Estimates:
     """Return the Estimates at the free entries of T and sigma, all on the user's scale."""
     design = problem.design
-    at = conditional(problem.cp, problem.packed(free), sigma, prior)
+    at = conditional(problem.cp, problem.packed(free), sigma, prior, solved=solved)
     fixed, root = design.y - problem.response + problem.fixed @ at.fixed, problem.basis @ square_root(at.fixed_cov)
     indices, factors = [block.index for block in design.blocks], [sigma * T for T in relative_factors(problem, free)]
     own = make_coordinates(indices, problem.columns, problem.cp.order, factors, at.modes, at.covariances, fixed, root)

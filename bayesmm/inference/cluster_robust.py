@@ -215,7 +215,7 @@ def cluster_robust(point: Estimates, cluster: object = None, *, kind: str = "CR2
 def _check_linear(point: Estimates) -> None:
     """Raise a DataError where the model has no covariance matrix of its rows that is known at the estimates."""
     design, what = point.design, "cluster-robust standard errors"
-    of = [block.group for block in design.blocks if any(block.predictors)]
+    of = [":".join(block.factors) for block in design.blocks if any(block.predictors)]
     if of and design.family.linear:
         raise DataError(f"{what} are for models without random effects of sigma, which this one has of {listing(of)}")
     if not design.family.gaussian:

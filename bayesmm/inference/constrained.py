@@ -19,7 +19,8 @@ from bayesmm.design.parameters import Parameter, part_parameters
 from bayesmm.design.summed import is_summed
 from bayesmm.errors import DataError
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.reml import flat, profiled_criterion, relative_factors
+from bayesmm.estimation.profiled import flat, profiled_criterion
+from bayesmm.estimation.reml import relative_factors
 from bayesmm.inference.checks import estimated
 from bayesmm.inference.constrained_general import general_curve
 from bayesmm.inference.curve import BOUNDS, Curve, capped, edge, reordered

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.estimation.estimates import Estimates
-from bayesmm.estimation.reml import flat
+from bayesmm.estimation.profiled import flat
 from bayesmm.estimation.weight_units import about_1
 from bayesmm.inference.checks import check_gaussian, estimated
 from bayesmm.likelihood.crossproducts import Floats

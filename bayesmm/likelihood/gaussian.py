@@ -182,7 +182,13 @@ def natural_likelihood(cp: CrossProducts, terms: Terms, at: Parameters) -> tuple
 
 
 def conditional(
-    cp: CrossProducts, T: Floats, sigma: float, prior: FixedPrior, *, given_fixed: bool = True
+    cp: CrossProducts,
+    T: Floats,
+    sigma: float,
+    prior: FixedPrior,
+    *,
+    given_fixed: bool = True,
+    solved: tuple[Value, Solution] | None = None,
 ) -> Conditional:
     """Return means and covariances of the fixed coefficients and of the random effects given T and sigma.
 
@@ -191,12 +197,15 @@ def conditional(
     given_fixed : bool
         True: the covariances of b given the fixed coefficients too, as lme4's condVar; False: with theirs integrated
         out.
+    solved : tuple of Value and Solution, optional
+        What `evaluate` has found there, the flat columns integrated out, if that is known.
     """
-    solution = room_for(cp)
-    ok, _, quad, *_ = evaluation(cp, T, sigma, cp.n, prior, integrate_flat=True, solution=solution)
-    if rows_needed(cp, T, quad):
+    value, solution = (None, room_for(cp)) if solved is None else solved
+    if value is None:
+        value = Value(*evaluation(cp, T, sigma, cp.n, prior, integrate_flat=True, solution=solution))
+    if rows_needed(cp, T, value.quad):
         return Conditional(*triangular.conditional(cp, T, sigma, prior, given_fixed))
-    if not ok:
+    if not value.ok:
         raise np.linalg.LinAlgError("the penalised cross-products are not positive definite")
     blocks = unpack(T, cp.q)
     half = times_lambda_transposed(cp, solution.M, blocks, prior.lam)  # M^-1 Lambda'

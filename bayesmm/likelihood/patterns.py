@@ -10,6 +10,8 @@ Floats = NDArray[np.float64]
 # Two levels share a pattern when their cross-products agree to this relative precision: far above the rounding of a
 # sum over the same values in another order (about 1e-15 per term), far below what changes a likelihood.
 PATTERN_DIGITS = 12
+ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: its powers are spread evenly
+CHUNK = 1_000_000  # numbers whose bits are held at a time
 
 
 def patterns(A: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Ints, Ints]:
@@ -39,14 +41,21 @@ def patterns(A: Floats, start: Ints, columns: Ints, values: Floats) -> tuple[Int
 
 
 def _distinct_rows(key: Floats) -> tuple[Ints, Ints]:
-    """Return the first row of each kind and the kind of each row; quickly where one column tells all rows apart."""
-    if len(key) == 1:  # of a level with thousands of columns
-        return np.zeros(1, np.int64), np.zeros(1, np.int64)
-    telling = max(range(key.shape[1]), key=lambda j: len(np.unique(key[:100, j])))
-    if len(np.unique(key[:, telling])) == len(key):
-        return np.arange(len(key)), np.arange(len(key))
-    _, first, kind = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    """Return the first row of each kind and the kind of each row: by a number for each row, and looked at."""
+    _, first, kind = np.unique(_numbers(key), return_index=True, return_inverse=True)
+    if len(first) < len(key) and not (key == key[first][kind]).all():  # different rows with one number
+        _, first, kind = np.unique(key, axis=0, return_index=True, return_inverse=True)
     return first, kind.ravel()
+
+
+def _numbers(key: Floats) -> NDArray[np.uint64]:
+    """Return a number for each row, the same of equal rows: a polynomial in the bits of its columns, modulo 2^64."""
+    powers, out = np.cumprod(np.full(key.shape[1], ODD)), np.empty(len(key), np.uint64)
+    step = max(1, CHUNK // key.shape[1])
+    for start in range(0, len(key), step):
+        bits = np.ascontiguousarray(key[start : start + step]).view(np.uint64)
+        out[start : start + step] = ((bits ^ (bits >> np.uint64(32))) * powers).sum(axis=1)
+    return out
 
 
 def _rounded(values: Floats, scale: Floats) -> Floats:
