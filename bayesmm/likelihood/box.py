@@ -62,14 +62,17 @@ class Box:
         return T
 
 
-def box_around(entry: Ints, diagonal: Ints, T: Floats, base: Floats) -> Box:
-    """Return the box around draws of the parameters, (n, length), along the principal axes of the variables."""
+def box_around(entry: Ints, diagonal: Ints, T: Floats, base: Floats, sds: float = REACH) -> Box:
+    """Return the box around draws of the parameters, (n, length), along the principal axes of the variables.
+
+    It reaches so many `sds` of the draws.
+    """
     box = Box(entry, diagonal, np.zeros(len(entry)), np.eye(len(entry)), base)
     s = box.variables(T)
     s = s[np.isfinite(s).all(axis=1)]
     squares, V = np.linalg.eigh(np.atleast_2d(np.cov(s.T)))
     logs = np.abs(V[entry == diagonal]).max(axis=0, initial=0.0)
-    reach = np.clip(REACH * np.sqrt(np.maximum(squares, 0.0)), NARROWEST, WIDEST / np.maximum(logs, NARROWEST))
+    reach = np.clip(sds * np.sqrt(np.maximum(squares, 0.0)), NARROWEST, WIDEST / np.maximum(logs, NARROWEST))
     return replace(box, centre=s.mean(axis=0), axes=V.T / reach[:, None])
 
 

@@ -44,12 +44,37 @@ class Ray(NamedTuple):
 
 
 @inner
+def mode_near(rows, w, u):
+    """Set u to about the mode, which is searched for from u; return whether it was found."""
+    found, _, _ = find_mode(rows, u, True, w.search, w.line, ROUGH)
+    return found
+
+
+@inner
 def draw_concave(rows, w, rng, u):
-    """Set u to a draw; return whether it could be: a mode was found, and finite tangents about it."""
+    """Set u, where a mode is near, to a draw; return whether it could be: finite tangents about a mode."""
+    return (rows.q == 1 and _draw_one(rows, w, rng, u)) or (mode_near(rows, w, u) and _draw_all(rows, w, rng, u))
+
+
+@inner
+def _draw_one(rows, w, rng, u):
+    """Do that for one random effect, without a search before: the line's own goes to the top."""
+    line, n = w.line, rows.n
+    for i in range(n):
+        line.y[i] = rows.weight[i] * rows.y[i]
+        line.weight[i] = rows.weight[i] * rows.size[i]
+        line.at[i] = rows.eta[i] + rows.A[i] * u[0]
+        line.step[i] = rows.A[i]
+    ray = Ray(line.y, line.weight, line.at, line.step, line.power, line.flat, line.along, u[0], 1.0)
+    kept, t = draw_on(rows, ray, 0.0, rng)
+    u[0] += t
+    return kept
+
+
+@inner
+def _draw_all(rows, w, rng, u):
+    """Set u, the mode about which `mode_near` has left the curvature, to a draw."""
     q, n, s, line = rows.q, rows.n, w.search, w.line
-    found, _, _ = find_mode(rows, u, False, s, line, ROUGH)
-    if not found:
-        return False
     directions(q, s.C, s.H, s.M)
     for k in range(q):  # where the draw is from the mode, in these directions: at first as in a normal density
         s.step[k] = rng.normal() if q > 1 else 0.0

@@ -15,7 +15,7 @@ import numpy as np
 from bayesmm.families.family import MOST_PARAMETERS
 from bayesmm.families.special import WILD
 from bayesmm.likelihood.compiled import call, compiled, inner, matrix_of, pointer
-from bayesmm.likelihood.concave_draws import draw_concave
+from bayesmm.likelihood.concave_draws import draw_concave, mode_near
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.dense_matrices import dot
 from bayesmm.likelihood.lattice import lattice_level
@@ -30,6 +30,8 @@ from bayesmm.likelihood.response_terms import LOGIT
 # number of draws, and 1e-2 where W is twice as large.
 PROPOSALS = (4, 6, 8)
 TINY = 1e-300
+LEAST_SD = 1e-8  # of an effect: with less it is 0, wherever its mode is
+MODES, NOTHING, CONCAVE, ANY = range(4)  # tasks: modes of levels that are concave, by the family or none; draws
 
 
 def draw_effects(
@@ -59,27 +61,33 @@ def draw_effects(
         If a level has no density at one of the draws, so that they are none of its posterior.
     """
     effects = np.empty((len(beta), len(data.start) - 1, data.Z.shape[1]))
-    arrays = (np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux.reshape(len(aux), -1)))
+    arrays = [np.ascontiguousarray(array, dtype=np.float64) for array in (beta, L, aux.reshape(len(aux), -1))]
+    middle = [array.mean(axis=0, keepdims=True) for array in arrays] if len(beta) else arrays
     q, most = data.Z.shape[1], int(np.diff(data.start).max(initial=1))
     settings = told(data.family, data.link, q, MARGINS, data.by)
     own = np.empty(2 * q * len(data.y) + len(data.y) + 3 * q), np.zeros(walk_size(most, q, data.by))
-    failed = _draw(data, lattice_level().address, settings, *arrays, rng, effects, *own, concave)
+    address, near = lattice_level().address, np.zeros(effects.shape[1:])
+    _draw(data, address, settings, *middle, rng, near[None], near, *own, MODES if concave else NOTHING)
+    failed = _draw(data, address, settings, *arrays, rng, effects, near, *own, CONCAVE if concave else ANY)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects does not exist at draw {failed}")
     return effects
 
 
 @compiled
-def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concave):
+def _draw(data, address, settings, beta, L, aux, rng, out, near, numbers, pool, task):
     """Fill in the effects; return the number of a draw without a density, -1 if there is none.
 
-    What is known by pointers alone, `numbers` and `pool`, is the caller's: Numba frees an array after its last use.
+    With the task MODES they are the modes, where these are found, and there are no draws. Searches begin at the effects
+    `near`, (G, q). What is known by pointers alone, `numbers` and `pool`, is the caller's: Numba frees an array after
+    its last use.
     """
     n, q = data.Z.shape
     eta, value = np.empty(n), np.empty(2)
     nothing, work = np.zeros(MOST_PARAMETERS), matrix_of(pointer(numbers, 2 * q * n + n), (3, q))
     u, slopes, A, d_A = work[0], pointer(numbers, 2 * q * n), pointer(numbers, 0), pointer(numbers, q * n)
     kind = kind_by(data.family, data.link, data.by)
+    concave = task == CONCAVE or task == MODES or kind >= LOGIT
     for draw in range(beta.shape[0]):
         now, L_now = aux[draw], L[draw]
         for i in range(n):
@@ -94,16 +102,22 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
                 rows_of, q, data.family, data.link, kind, pointer(data.y, lo), pointer(data.size, lo),
                 pointer(data.weight, lo), pointer(eta, lo), A, own, data.by, data.real,
             )  # fmt: skip
+            w = walk_at(pool, rows_of, q, run_length(kind, q), data.by)
+            _to_standard(L_now, near[g], u)
+            if task == MODES or task == NOTHING:
+                if concave and mode_near(rows, w, u):
+                    for a in range(q):
+                        out[draw, g, a] = dot(L_now[a], u)
+                continue
+            if concave and draw_concave(rows, w, rng, u):
+                for a in range(q):
+                    out[draw, g, a] = dot(L_now[a], u)
+                continue
             arguments = (
                 settings, nothing, nothing, rows.y, rows.size, rows.weight, rows.eta, A, own, u, value, slopes, d_A,
                 nothing, pool,
             )  # fmt: skip
             settings[ROWS], settings[TASK] = rows_of, MARGINS
-            w = walk_at(pool, rows_of, q, run_length(kind, q), data.by)
-            if (concave or kind >= LOGIT) and draw_concave(rows, w, rng, u):
-                for a in range(q):
-                    out[draw, g, a] = dot(L_now[a], u)
-                continue
             if call(address, arguments) == 0:
                 return draw  # where no mode is found, but a density, the chain is right too, if slower
             for j in range(PROPOSALS[q - 1]):
@@ -114,6 +128,16 @@ def _draw(data, address, settings, beta, L, aux, rng, out, numbers, pool, concav
             for a in range(q):
                 out[draw, g, a] = dot(L_now[a], u)
     return -1
+
+
+@inner
+def _to_standard(L, b, u):
+    """Set u to L^-1 b; entries without a standard deviation are 0."""
+    for a in range(u.shape[0]):
+        u[a] = b[a]
+        for c in range(a):
+            u[a] -= L[a, c] * u[c]
+        u[a] = u[a] / L[a, a] if L[a, a] > LEAST_SD else 0.0
 
 
 @inner

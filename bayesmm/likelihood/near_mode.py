@@ -30,6 +30,9 @@ SAMPLE, SEED = 2000, 20260501
 # Of generalised models: a gradient that takes so many nanoseconds (NUTS makes some ten thousands of them), how far the
 # log density may be missed, less than what quadrature itself promises, 1e-5 for each level, and by how many terms.
 COSTLY_GRADIENT, PRECISION, MOST_TERMS = 1e5, 1e-3, 6000
+# How far their box reaches, in sds, by the number of parameters: of few a wider one costs hardly more terms, and
+# independent draws, whose tails are heavy, leave it seldom; of many it would cost thousands.
+REACHES, FAR = {4: 5.0, 5: 4.0, 6: 4.0}, 6.0
 
 
 def near_mode(model: Marginal, x: Floats, factor: Floats) -> LogPosterior:
@@ -83,13 +86,17 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
     def function(u: Floats) -> Floats:
         return np.array(in_threads(value, box.parameters(u)))[:, None]
 
-    with working("finding a polynomial in place of the likelihood"):
-        found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), PRECISION / 2, MOST_TERMS)
-    if found is None:
-        return None
-    data = WholeData(likelihood.address, known.words, np.array(sizes), terms_of(box, found))
-    made = log_posterior(exact.coordinates, whole_likelihood(), pack(data))
-    return made if _is_near(made, exact, x[box.has(side_by_side)], PRECISION) else None
+    near, data = x[box.has(side_by_side)], None
+    for tolerance in (PRECISION * np.sqrt(len(box.entry)), PRECISION / 2):  # the last terms are of both signs
+        with working("finding a polynomial in place of the likelihood"):
+            found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), tolerance, MOST_TERMS)
+        if found is None:
+            return None
+        data = WholeData(likelihood.address, known.words, np.array(sizes), terms_of(box, found))
+        made = log_posterior(exact.coordinates, whole_likelihood(), pack(data))
+        if _is_near(made, exact, near, PRECISION):
+            return made
+    return None
 
 
 def _box(model: Marginal, draws: Floats, of_factors: int) -> Box:
@@ -100,7 +107,7 @@ def _box(model: Marginal, draws: Floats, of_factors: int) -> Box:
     scales = np.arange(of_factors, of_factors + int(model.posterior.coordinates.sizes[0]))
     scales = scales[(draws[:, scales] > 0).all(axis=0)]  # by their logs
     diagonal[scales] = scales
-    return box_around(entry, diagonal[entry], draws, draws[0])
+    return box_around(entry, diagonal[entry], draws, draws[0], REACHES.get(len(entry), FAR))
 
 
 def _is_near(made: LogPosterior, exact: LogPosterior, x: Floats, tolerance: float) -> bool:
