@@ -17,6 +17,7 @@ from validation.simulated import (
     HALF,
     LKJ,
     LOCATION,
+    RESPONSES,
     ROWS,
     SCALE,
     SD,
@@ -24,10 +25,12 @@ from validation.simulated import (
     codes,
     fixed_part,
     intercepts,
+    response,
 )
 
-# of each of two crossed factors, and rows: from 190 levels on polynomials are taken
-MANY_LEVELS, MANY_ROWS = 240, 1800
+# Of each of two crossed factors, and rows: from 190 levels on polynomials are taken; so are they of as many groups of
+# a few yes/no answers.
+MANY_LEVELS, MANY_ROWS, FEW_ROWS = 240, 1800, 6
 
 
 def by_level(truth: Truth, data: pd.DataFrame, root: np.ndarray, place: np.ndarray, name: str = "g") -> np.ndarray:
@@ -134,6 +137,15 @@ def many_levels(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
     x = truth.rng.normal(size=MANY_ROWS)
     data = pd.DataFrame({"x": x - x.mean(), "g": [f"g{i:03}" for i in g], "h": [f"h{i:03}" for i in h]})
     return gaussian(truth, data, intercepts(truth, data["g"], "g") + intercepts(truth, data["h"], "h"))
+
+
+def many_groups(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    """Draw yes/no responses of so many groups that a polynomial takes the place of the likelihood."""
+    g = np.repeat(np.arange(MANY_LEVELS), FEW_ROWS)
+    x = truth.rng.normal(size=len(g))
+    data = pd.DataFrame({"x": x - x.mean(), "g": [f"g{i:03}" for i in g]})
+    eta = fixed_part(truth, data, RESPONSES["bernoulli"].centre) + intercepts(truth, data["g"], "g")
+    return response(truth, data, eta, "bernoulli")
 
 
 def weights(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:

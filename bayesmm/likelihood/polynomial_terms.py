@@ -84,14 +84,18 @@ def add_terms(data, h, values):
 
 @reordered
 def add_slopes(data, h, d_h, d_values, d_u):
-    """Add to d_u what derivatives in the values give."""
+    """Add to d_u what derivatives in the values give: of each term the product of what is on both sides of a factor."""
+    t = h.shape[0]
+    left = zeros(t)
     for n in range(data.index.shape[0]):
-        total = 0.0
+        own = 0.0
         for k in range(d_values.shape[0]):
-            total += d_values[k] * data.values[n, k]
-        for i in range(h.shape[0]):
-            own = total
-            for j in range(h.shape[0]):
-                degree = int(data.index[n, j])
-                own *= d_h[j, degree] if j == i else h[j, degree]
-            d_u[i] += own
+            own += d_values[k] * data.values[n, k]
+        for i in range(t):
+            left[i] = own
+            own *= h[i, int(data.index[n, i])]
+        right = 1.0
+        for i in range(t - 1, -1, -1):
+            degree = int(data.index[n, i])
+            d_u[i] += left[i] * right * d_h[i, degree]
+            right *= h[i, degree]
