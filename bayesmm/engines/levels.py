@@ -37,6 +37,9 @@ class ColumnLevels:
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the places of values, (k,) int64; -1 for what is no level."""
+        first, last = self.values[0], self.values[-1]
+        if type(first) is int and last - first == len(self.values) - 1 and values.dtype.kind == "i":  # without gaps
+            return np.where((values >= first) & (values <= last), values.astype(np.int64) - first, -1)
         return pd.Index(list(self.values)).get_indexer(pd.Index(values))
 
 
@@ -66,11 +69,16 @@ class Groups:
             One is no level: the data are others than before.
         """
         codes = [own.codes(values) for own, values in zip(self.columns, keys, strict=True)]
+        changed = "the data changed while they were read: a level came that was not there before"
+        if any((own < 0).any() for own in codes):
+            raise DataError(changed)
+        if len(codes) == 1:  # its cells are its levels
+            return codes[0]
         sizes = [len(own.labels) for own in self.columns]
         known, wanted = cell_numbers(list(self.grouping.cells.T), sizes), cell_numbers(codes, sizes)
         at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        if any((own < 0).any() for own in codes) or (known[at] != wanted).any():
-            raise DataError("the data changed while they were read: a level came that was not there before")
+        if (known[at] != wanted).any():
+            raise DataError(changed)
         return at
 
 

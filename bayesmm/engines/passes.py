@@ -324,7 +324,7 @@ def _pair_products(
         raise DataError(f"the effects of {names} have too many products for one query")
     first, second = (one.index([table[column] for column in own]) for one, own in zip(groups, keys, strict=True))
     _check_n(rows, int(table["n"].astype(np.int64).sum()))
-    order = np.lexsort((second, first))
+    order = np.argsort(first * len(groups[1].grouping.levels) + second)  # no pair stands twice
     products = np.empty((len(order), len(left[0]), len(left[1])))
     for a, i in enumerate(left[0]):
         for b, j in enumerate(left[1]):
