@@ -10,7 +10,7 @@ import numpy as np
 from bayesmm.likelihood.box import ALONE, Box, box_around, diagonals
 from bayesmm.likelihood.coordinates import factors, sds_of_terms, values
 from bayesmm.likelihood.costs import gradient_cost
-from bayesmm.likelihood.eliminated import LOOKED_AT, MOST_ENTRIES, is_costly, polynomials
+from bayesmm.likelihood.eliminated import MOST_ENTRIES, is_costly, polynomials
 from bayesmm.likelihood.gaussian import relative
 from bayesmm.likelihood.gaussian_data import gaussian_words
 from bayesmm.likelihood.gaussian_likelihood import gaussian_likelihood
@@ -28,11 +28,12 @@ from bayesmm.runtime.threads import in_threads
 # Draws of a normal distribution at the mode, with which the box is found, and their seed.
 SAMPLE, SEED = 2000, 20260501
 # Of generalised models: a gradient that takes so many nanoseconds (NUTS makes some ten thousands of them), how far the
-# log density may be missed, less than what quadrature itself promises, 1e-5 for each level, and by how many terms.
-COSTLY_GRADIENT, PRECISION, MOST_TERMS = 1e5, 1e-3, 6000
+# log density may be missed at so many draws, less than what quadrature itself promises, 1e-5 for each level, and by how
+# many terms. What has fewer than a third of them is tried with more where it misses.
+COSTLY_GRADIENT, PRECISION, LOOKED_AT, MOST_TERMS, MORE = 1e5, 1e-3, 48, 4000, 3
 # How far their box reaches, in sds, by the number of parameters: of few a wider one costs hardly more terms, and
 # independent draws, whose tails are heavy, leave it seldom; of many it would cost thousands.
-REACHES, FAR = {4: 5.0, 5: 4.0, 6: 4.0}, 6.0
+REACHES, FAR = {4: 4.5, 5: 3.6, 6: 3.3}, 6.0
 
 
 def near_mode(model: Marginal, x: Floats, factor: Floats) -> LogPosterior:
@@ -86,16 +87,18 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
     def function(u: Floats) -> Floats:
         return np.array(in_threads(value, box.parameters(u)))[:, None]
 
-    near, data = x[box.has(side_by_side)], None
+    near = x[box.has(side_by_side)]
     for tolerance in (PRECISION * np.sqrt(len(box.entry)), PRECISION / 2):  # the last terms are of both signs
         with working("finding a polynomial in place of the likelihood"):
             found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), tolerance, MOST_TERMS)
         if found is None:
-            return None
+            break
         data = WholeData(likelihood.address, known.words, np.array(sizes), terms_of(box, found))
         made = log_posterior(exact.coordinates, whole_likelihood(), pack(data))
         if _is_near(made, exact, near, PRECISION):
             return made
+        if len(found.index) > MOST_TERMS / MORE:
+            break
     return None
 
 
