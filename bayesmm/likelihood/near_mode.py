@@ -88,7 +88,7 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
         return np.array(in_threads(value, box.parameters(u)))[:, None]
 
     near = x[box.has(side_by_side)]
-    for tolerance in (PRECISION * np.sqrt(len(box.entry)), PRECISION / 2):  # the last terms are of both signs
+    for tolerance in (PRECISION / 2, PRECISION / 8):  # what is left out is somewhat more than the last terms
         with working("finding a polynomial in place of the likelihood"):
             found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), tolerance, MOST_TERMS)
         if found is None:
