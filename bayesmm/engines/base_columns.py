@@ -18,9 +18,11 @@ from bayesmm.formula.formula import Expr, text_of
 
 # Base columns from which on their products are too many for a query; ours.
 MOST_COLUMNS = 300
-ONES, RESPONSE, OFFSET = "1", "(response)", "(offset)"  # of base columns that are no variable's
+ONES, RESPONSE, OFFSET = "1", "(response)", "(offset)"
 
 Key = frozenset[tuple[str, str]]
+# Of base columns that are no variable's: no text of a formula is empty.
+OF_RESPONSE, OF_OFFSET = frozenset([("", RESPONSE)]), frozenset([("", OFFSET)])
 
 
 @dataclass(eq=False)

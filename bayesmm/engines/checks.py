@@ -10,7 +10,7 @@ from bayesmm.design.lints import FEWEST_CODES, MOST_FIXED, ROWS_PER_CODE
 from bayesmm.design.records import Block
 from bayesmm.design.summed import Sums
 from bayesmm.design.words import named_as_code
-from bayesmm.engines.base_columns import OFFSET, RESPONSE, BaseColumns
+from bayesmm.engines.base_columns import OF_OFFSET, OF_RESPONSE, BaseColumns
 from bayesmm.engines.passes import Means
 from bayesmm.errors import DataError, listing
 from bayesmm.families.family import Family
@@ -23,10 +23,10 @@ def check_constant(
     formula: Formula, family: Family, fixed: Coding, values: Values, base: BaseColumns, means: Means | Sums
 ) -> None:
     """Raise a DataError for a response, or a numeric term, that is the same in every row."""
-    response = base.places[frozenset([(RESPONSE, "")])]
+    response = base.places[OF_RESPONSE]
     if means.low[response] == means.high[response]:
         same = np.repeat(means.low[response], 2)
-        offset = base.places.get(frozenset([(OFFSET, "")]))
+        offset = base.places.get(OF_OFFSET)
         if offset is None or means.low[offset] == means.high[offset]:
             name = text_of(formula.response)
             family.check_response(Response(same, name, Rows(np.arange(2), None), None, family.support))

@@ -72,7 +72,7 @@ def _without_gaps(opened: Opened, names: Sequence[str]) -> Complete | None:
     known = [nw.col(opened.places[name]).count().alias(f"known_{opened.places[name]}") for name in names]
     frame = opened.frame.with_columns(*_as_floats(opened, numbers))
     asked = frame.select(nw.len().alias("rows"), *known, *_sums_and_ends(opened, numbers))
-    with working(f"pass 1, means by {opened.engine}"):
+    with working(f"looking for missing values by {opened.engine}"):
         table = collected(opened.engine, "look for missing values", asked)
     n = int(table["rows"][0])
     if n < 2 or any(int(table[f"known_{opened.places[name]}"][0]) < n for name in names):

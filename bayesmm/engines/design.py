@@ -20,7 +20,7 @@ from bayesmm.design.spec import DataArguments, DesignSpec
 from bayesmm.design.state import Scope
 from bayesmm.design.summed import Elsewhere, RowLevels, SummedColumn, SummedMatrix, Sums
 from bayesmm.design.term_basis import TermBasis, learn_bases
-from bayesmm.engines.base_columns import OFFSET, RESPONSE, BaseColumns, CodedMatrix, coded
+from bayesmm.engines.base_columns import OF_OFFSET, OF_RESPONSE, BaseColumns, CodedMatrix, coded
 from bayesmm.engines.checks import check_constant, remarks
 from bayesmm.engines.complete import complete_rows
 from bayesmm.engines.distinct import distinct_rows
@@ -237,28 +237,24 @@ def make_plan(
         effects_of(":".join(factors), bars, values, lambda coding, bar: [(*matrix(coding, str(bar)), str)])
         for factors, bars in together.items()
     ]
-    own = frozenset([(RESPONSE, "")]), text_of(formula.response), number(formula.response, columns)
+    own = OF_RESPONSE, text_of(formula.response), number(formula.response, columns)
     response, offset = base.add(*own), 0
     if formula.offsets:
         total = number(formula.offsets[0], columns)
         for expr in formula.offsets[1:]:
             total = total + number(expr, columns)
-        offset = base.add(frozenset([(OFFSET, "")]), "the offset", total)
+        offset = base.add(OF_OFFSET, "the offset", total)
     return Plan(base, fixed, X, tuple(effects), tuple(groups[factors] for factors in together), names, response, offset)
 
 
 def _known(formula: Formula, base: BaseColumns, facts: Facts) -> dict[int, tuple[float, float, float]]:
     """Return mean, least and greatest value of the base columns that are columns of the data, by place."""
     names = {text_of(Column(name, (0, 0))): name for name in facts.mean}
+    keys = {frozenset([(text, "")]): name for text, name in names.items()}
     if isinstance(formula.response, Column):
-        names[RESPONSE] = formula.response.name
-    found = {}
-    for key, place in base.places.items():
-        ((text, label), *others) = key
-        if not label and not others and text in names:
-            name = names[text]
-            found[place] = facts.mean[name], facts.low[name], facts.high[name]
-    return found
+        keys[OF_RESPONSE] = formula.response.name
+    known = {base.places[key]: name for key, name in keys.items() if key in base.places}
+    return {place: (facts.mean[name], facts.low[name], facts.high[name]) for place, name in known.items()}
 
 
 def _summed(formula: Formula, opened: Opened, plan: Plan, rows: Prepared, first: Means, found: Evaluated) -> Sums:

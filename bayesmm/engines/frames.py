@@ -1,4 +1,4 @@
-"""A lazy frame of any engine: which columns a model uses, which rows are complete, and what a query gives.
+"""A lazy frame of any engine: which columns a model uses, and what a query gives.
 
 Columns get names of our own (c0, c1, ...), so that no engine's rules for names matter. A query is short and gives few
 rows; whatever an engine says when it fails becomes one sentence.

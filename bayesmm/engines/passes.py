@@ -25,7 +25,7 @@ from bayesmm.runtime.progress import working
 
 MOST_SUMS = 400  # in one query
 MOST_CELLS = 10_000_000  # numbers that a query gives, up to which the sums of all rows are taken from those by level
-LARGEST_SHORT, LARGEST_KEY = 2**31 - 1, 2**62  # of several columns as one whole number
+LARGEST_SHORT, LARGEST_KEY = 2**31 - 1, 2**62  # of several columns as one whole number, and of each of them
 CHANGED = 1e-6  # relative: a mean of centred columns, or a sum over levels, that is no rounding
 # Bytes of a pair of levels while it is read: keys, codes, sums, and their copies.
 PAIR_BYTES = 12 * BYTES
@@ -247,7 +247,7 @@ def _grouping(
     for it and are quicker (DuckDB, 1e8 rows in 5e6 pairs, 1 GB: 9 s of processor time in place of 23).
     """
     ends = {place: (own.values[0], own.values[-1]) for place, own in keys.items()}
-    whole = all(type(end) is int for pair in ends.values() for end in pair)
+    whole = all(type(end) is int and abs(end) < LARGEST_KEY for pair in ends.values() for end in pair)
     spans = [high - low + 1 for low, high in ends.values()] if whole else []
     if len(keys) < 2 or not whole or prod(spans) > LARGEST_KEY:
         return frame, list(keys), lambda table: table

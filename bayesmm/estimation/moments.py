@@ -16,7 +16,7 @@ LEAST, MOST = 0.1, 10.0  # relative sds at which a search starts: at 0 the crite
 def relative_sds(cp: CrossProducts) -> Floats | None:
     """Return about the relative sd of each column of the random effects, in the order of `cp`, (sum q_k,).
 
-    None where the moments do not say: the levels are related, or the residual has no variance left.
+    None where the moments do not say: a pedigree relates the levels, or the residual has no variance left.
     """
     if not cp.order or cp.kin is not None:
         return None
@@ -29,7 +29,8 @@ def relative_sds(cp: CrossProducts) -> Floats | None:
     for j in range(q, K):
         own = of_rest == j
         observed[j], levels[j] = inverse[own] @ cp.rest.z[:m][own] ** 2, np.count_nonzero(inverse[own])
-        sums = inverse[own] @ cp.rest.A[:m, :m][own] ** 2
+        A = cp.rest.A[:m, :m]
+        sums = np.einsum("i,ij,ij->j", inverse * own, A, A)  # without a copy of A
         shares[j] += np.bincount(of_rest, sums, K)
     total = np.bincount(of_rest, squares, K).astype(float)  # whole numbers where there are none
     total[:q] = np.einsum("gaa,g->a", cp.leading.A, cp.leading.count)

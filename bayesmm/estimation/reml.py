@@ -51,7 +51,8 @@ LEAST_BEND = 1e-3
 # Residual sds of rows that are further apart are those of rows that are fitted exactly: half of a double's digits, and
 # more than any measurement's.
 LEAST_SHARE = 1e-6
-# Relative standard deviations at which the search starts: lme4's 1; the others where the first optimum is suspicious.
+# Relative standard deviations at which a search starts that has no moments: lme4's 1; with the others where the first
+# optimum is suspicious.
 START, OTHER_STARTS = 1.0, (0.1, 10.0)
 # With a relative sd above LARGE the search goes on from these as well, in units that follow it at most UNITS times.
 LARGE, FAR_STARTS, UNITS = 50.0, (1e2, 1e4, 1e6), 8
@@ -70,7 +71,8 @@ def maximize_gaussian(design: Design, method: str = "REML", start: Mapping[str, 
     problem, reml = orthogonal_problem(design), method == "REML"
     profiled = Profiled(problem, reml)
     search = profiled.search()
-    starts = [_first_start(problem), *(start_entries(problem, size) for size in OTHER_STARTS)]
+    starts = [_first_start(problem), *(start_entries(problem, size) for size in (START, *OTHER_STARTS))]
+    starts[1:] = [other for other in starts[1:] if not np.array_equal(other, starts[0])]
     if start is not None:
         check_start(design, start)
         starts.insert(0, _user_start(problem, start))

@@ -21,7 +21,7 @@ from bayesmm.likelihood.dense_matrices import dot
 from bayesmm.likelihood.lattice import lattice_level
 from bayesmm.likelihood.lattice_walk import PICKS, SHARES, run_length, walk_at, walk_size
 from bayesmm.likelihood.level_rows import MARGINS, ROWS, TASK, Rows, kind_by, lead, told
-from bayesmm.likelihood.modes import density
+from bayesmm.likelihood.modes import density, to_zero
 from bayesmm.likelihood.quadrature import Grouped
 from bayesmm.likelihood.response_terms import LOGIT
 
@@ -30,8 +30,9 @@ from bayesmm.likelihood.response_terms import LOGIT
 # number of draws, and 1e-2 where W is twice as large.
 PROPOSALS = (4, 6, 8)
 TINY = 1e-300
-LEAST_SD = 1e-8  # of an effect: with less it is 0, wherever its mode is
-MODES, NOTHING, CONCAVE, ANY = range(4)  # tasks: modes of levels that are concave, by the family or none; draws
+FARTHEST = 30.0  # of a mode, in sds: from farther out differences of log densities would lose digits
+# Tasks: modes of all levels or of those with canonical links alone; draws of families that are concave, and of others.
+MODES, CANONICAL_MODES, CONCAVE, ANY = range(4)
 
 
 def draw_effects(
@@ -67,7 +68,7 @@ def draw_effects(
     settings = told(data.family, data.link, q, MARGINS, data.by)
     own = np.empty(2 * q * len(data.y) + len(data.y) + 3 * q), np.zeros(walk_size(most, q, data.by))
     address, near = lattice_level().address, np.zeros(effects.shape[1:])
-    _draw(data, address, settings, *middle, rng, near[None], near, *own, MODES if concave else NOTHING)
+    _draw(data, address, settings, *middle, rng, near[None], near, *own, MODES if concave else CANONICAL_MODES)
     failed = _draw(data, address, settings, *arrays, rng, effects, near, *own, CONCAVE if concave else ANY)
     if failed >= 0:
         raise ArithmeticError(f"the conditional density of the random effects does not exist at draw {failed}")
@@ -78,7 +79,7 @@ def draw_effects(
 def _draw(data, address, settings, beta, L, aux, rng, out, near, numbers, pool, task):
     """Fill in the effects; return the number of a draw without a density, -1 if there is none.
 
-    With the task MODES they are the modes, where these are found, and there are no draws. Searches begin at the effects
+    With the tasks of modes they are these, where they are found, and there are no draws. Searches begin at the effects
     `near`, (G, q). What is known by pointers alone, `numbers` and `pool`, is the caller's: Numba frees an array after
     its last use.
     """
@@ -104,7 +105,7 @@ def _draw(data, address, settings, beta, L, aux, rng, out, near, numbers, pool, 
             )  # fmt: skip
             w = walk_at(pool, rows_of, q, run_length(kind, q), data.by)
             _to_standard(L_now, near[g], u)
-            if task == MODES or task == NOTHING:
+            if task == MODES or task == CANONICAL_MODES:
                 if concave and mode_near(rows, w, u):
                     for a in range(q):
                         out[draw, g, a] = dot(L_now[a], u)
@@ -132,12 +133,16 @@ def _draw(data, address, settings, beta, L, aux, rng, out, near, numbers, pool, 
 
 @inner
 def _to_standard(L, b, u):
-    """Set u to L^-1 b; entries without a standard deviation are 0."""
+    """Set u to L^-1 b, or to 0 where that is so far out that a search does better from there."""
+    near = True
     for a in range(u.shape[0]):
         u[a] = b[a]
         for c in range(a):
             u[a] -= L[a, c] * u[c]
-        u[a] = u[a] / L[a, a] if L[a, a] > LEAST_SD else 0.0
+        near = near and L[a, a] > 0.0 and abs(u[a]) < FARTHEST * L[a, a]
+        u[a] = u[a] / L[a, a] if near else 0.0
+    if not near:
+        to_zero(u.shape[0], u)
 
 
 @inner

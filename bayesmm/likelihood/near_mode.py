@@ -28,9 +28,10 @@ from bayesmm.runtime.threads import in_threads
 # Draws of a normal distribution at the mode, with which the box is found, and their seed.
 SAMPLE, SEED = 2000, 20260501
 # Of generalised models: a gradient that takes so many nanoseconds (NUTS makes some ten thousands of them), how far the
-# log density may be missed at so many draws, less than what quadrature itself promises, 1e-5 for each level, and by how
-# many terms. What has fewer than a third of them is tried with more where it misses.
-COSTLY_GRADIENT, PRECISION, LOOKED_AT, MOST_TERMS, MORE = 1e5, 1e-3, 48, 4000, 3
+# log density may be missed at so many draws, less than what quadrature itself promises, 1e-5 for each level, how many
+# times as far near the faces of the box, where the density is next to nothing, and by how many terms. What has fewer
+# than a third of them is tried with more where it misses.
+COSTLY_GRADIENT, PRECISION, LOOKED_AT, AT_EDGE, MOST_TERMS, MORE = 1e5, 1e-3, 48, 3.0, 4000, 3
 # How far their box reaches, in sds, by the number of parameters: of few a wider one costs hardly more terms, and
 # independent draws, whose tails are heavy, leave it seldom; of many it would cost thousands.
 REACHES, FAR = {4: 4.5, 5: 3.6, 6: 3.3}, 6.0
@@ -88,6 +89,8 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
         return np.array(in_threads(value, box.parameters(u)))[:, None]
 
     near = x[box.has(side_by_side)]
+    outwards = x[0] + 0.9 * _reach(len(box.entry)) / np.sqrt(len(box.entry)) * (x[1:] - x[0])
+    edge = outwards[box.has(np.concatenate(natural_parameters(model, outwards), axis=1))]
     for tolerance in (PRECISION / 2, PRECISION / 8):  # what is left out is somewhat more than the last terms
         with working("finding a polynomial in place of the likelihood"):
             found = interpolated(function, len(box.entry), lambda terms: np.abs(terms[:, 0]), tolerance, MOST_TERMS)
@@ -95,7 +98,7 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
             break
         data = WholeData(likelihood.address, known.words, np.array(sizes), terms_of(box, found))
         made = log_posterior(exact.coordinates, whole_likelihood(), pack(data))
-        if _is_near(made, exact, near, PRECISION):
+        if len(near) and _is_near(made, exact, near, PRECISION) and _is_near(made, exact, edge, AT_EDGE * PRECISION):
             return made
         if len(found.index) > MOST_TERMS / MORE:
             break
@@ -110,14 +113,18 @@ def _box(model: Marginal, draws: Floats, of_factors: int) -> Box:
     scales = np.arange(of_factors, of_factors + int(model.posterior.coordinates.sizes[0]))
     scales = scales[(draws[:, scales] > 0).all(axis=0)]  # by their logs
     diagonal[scales] = scales
-    return box_around(entry, diagonal[entry], draws, draws[0], REACHES.get(len(entry), FAR))
+    return box_around(entry, diagonal[entry], draws, draws[0], _reach(len(entry)))
+
+
+def _reach(parameters: int) -> float:
+    return REACHES.get(parameters, FAR)
 
 
 def _is_near(made: LogPosterior, exact: LogPosterior, x: Floats, tolerance: float) -> bool:
     """Return whether two densities are the same at the first of many points."""
     looked_at = x[:LOOKED_AT]
     missed = np.abs(made.many(looked_at) - exact.many(looked_at))
-    return len(x) > 0 and bool((missed <= tolerance).all())
+    return bool((missed <= tolerance).all())
 
 
 def natural_parameters(model: Marginal, x: Floats) -> Parameters:

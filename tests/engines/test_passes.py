@@ -18,6 +18,7 @@ LEVELS = {
         np.array([-1, 2**30]),
     ),  # beyond 64 bits as one
     "one is text": (np.array([1, 2, 3, 4]), np.array(["a", "b"])),
+    "beyond 2^63": (np.array([0, 1, 2, 3], dtype=np.uint64) + np.uint64(2**63 + 5), np.array([5, 6])),
     "small integers": (np.array([-128, -1, 0, 127], dtype=np.int8), np.array([0, 255], dtype=np.uint8)),
 }
 
@@ -48,7 +49,9 @@ def test_sums_by_level_and_pair(kind, most, monkeypatch):
     np.testing.assert_allclose(pairs.products[:, 1, 0], found.x - found.n * sums.shift[1], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "columns"), [("whole numbers", 1), ("far apart", 2), ("one is text", 2)])
+@pytest.mark.parametrize(
+    ("kind", "columns"), [("whole numbers", 1), ("far apart", 2), ("one is text", 2), ("beyond 2^63", 2)]
+)
 def test_whole_numbers_are_grouped_by_as_one(kind, columns, monkeypatch):
     grouped = []
     own = passes._grouping

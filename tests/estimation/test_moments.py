@@ -1,4 +1,4 @@
-"""The start of a search is Henderson's method of moments: equations written out densely, and the ANOVA of one factor."""
+"""The start of a search is Henderson's method of moments: its equations, written out densely."""
 
 import numpy as np
 import pandas as pd

@@ -62,6 +62,39 @@ def test_draws_with_two_equal_answers_and_large_effects():
     assert drawn.std(axis=0) == pytest.approx(spread, rel=5 / np.sqrt(2 * D) + 0.002)
 
 
+@pytest.mark.parametrize("small", [1e-9, 1.1e-8, 0.01, 1.0])
+@pytest.mark.parametrize(("family", "aux"), [("bernoulli", 0.0), ("poisson", 0.0), ("gamma", 2.0)])
+def test_draws_at_parameters_that_vary_are_those_of_a_grid(family, aux, small):
+    """Searches begin at the modes of the middle of the draws, which may be far off; each half is looked at by itself.
+
+    40,000 draws each: 5 standard errors.
+    """
+    D, rng = 40_000, np.random.default_rng(9)
+    y = np.array([1.0, 1.0, 0.0, 1.0, 1.0]) + (family == "gamma")
+    link = "logit" if family == "bernoulli" else "log"
+    data = grouped(*codes(family, link), y, np.ones((5, 1)), np.ones((5, 1)), np.zeros(5, dtype=int), 1)
+    beta, sds = np.array([[-1.5], [2.0]]), np.array([small, 3.0])
+    of = rng.permutation(np.repeat([0, 1], D))
+    own = np.tile([aux, 0.0, 0.0], (2 * D, 1))
+    drawn = draw_effects(data, beta[of], sds[of][:, None, None], own, rng, concave=True)[:, 0, 0]
+    u = np.linspace(-9, 9, 20_001)
+    for half in (0, 1):
+        eta = beta[half, 0] + sds[half] * u
+        kernel = {
+            "bernoulli": lambda y, eta: y * eta - np.logaddexp(0, eta),
+            "poisson": lambda y, eta: y * eta - np.exp(eta),
+            "gamma": lambda y, eta: -aux * (eta + y * np.exp(-eta)),
+        }[family]
+        log_p = -0.5 * u**2 + sum(kernel(one, eta) for one in y)
+        p = np.exp(log_p - log_p.max())
+        p /= p.sum()
+        mean = p @ u
+        sd = np.sqrt(p @ (u - mean) ** 2)
+        found = drawn[of == half] / sds[half]
+        assert found.mean() == pytest.approx(mean, abs=5 * sd / np.sqrt(D))
+        assert found.std() == pytest.approx(sd, rel=5 / np.sqrt(D))  # of a fourth moment up to that of 2 sds
+
+
 @pytest.mark.parametrize("q", [1, 2])
 def test_draws_are_as_independent_as_they_are_said_to_be(q):
     D, rng = 20_000, np.random.default_rng(2)
