@@ -4,9 +4,10 @@ On a line through its mode such a density lies below its tangents. Three of them
 either side, bound it by exponentials that are drawn from directly; what is drawn is kept with the ratio of density and
 bound, and without looking at the density where it is already below the chords (Gilks & Wild 1992, Appl. Statist.
 41(2)). Of a normal density 0.89 of the draws are kept. With one random effect this is an exact draw. With more, the
-directions are the eigenvectors of the curvature at the mode: along them a normal density is a product, and what four
-sweeps leave of where they began (a draw from that normal density) is below 0.002 sd for two equal yes/no answers with
-effects of 5 on the scale of the logit, and far less for other levels.
+directions are the eigenvectors of the curvature at the mode: along them a normal density is a product. What the sweeps
+leave of where they began, a draw from that normal density, becomes about nine times less with each: of two equal yes/no
+answers with effects of 5 on the scale of the logit one, two and three leave 0.1, 0.011 and 0.0012 sd of a mean, of 16
+other levels (3 to 30 rows, effects of 0.5 to 4) at most 0.044, and from two on nothing that 200,000 draws show.
 """
 
 import math
@@ -17,7 +18,7 @@ from bayesmm.likelihood.level_rows import Pointer, own_aux
 from bayesmm.likelihood.modes import cumulants, find_mode
 from bayesmm.likelihood.response_terms import LOGIT, row_derivatives
 
-SWEEPS = (1, 4, 4)  # with 1, 2 and 3 random effects
+SWEEPS = (1, 3, 4)  # with 1, 2 and 3 random effects
 # The spacing of the tangents in sds by the curvature: the area under three of them is smallest there for a normal
 # density. From a point this close to the mode, in squared sds, little is lost.
 SPACING, NEAR = math.sqrt(2.0), 0.04

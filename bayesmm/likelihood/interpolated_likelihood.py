@@ -36,12 +36,12 @@ def whole_likelihood(w, flags, L, positive, coefficients, value, d_L, d_positive
     t, degrees, ones, values = len(u), of.points.shape[0], np.ones(1), zeros(1)
     h, d_h = zero_matrix(t, degrees), zero_matrix(t, degrees)
     powers(of, u, h, d_h)
-    add_terms(of, h, values)
-    value[0] = values[0]
     if flags[0] == 0:
+        add_terms(of, h, values)
+        value[0] = values[0]
         return 1
     d_at, d_u = zeros(a + b + c), zeros(t)
-    add_slopes(of, h, d_h, ones, d_u)
+    value[0] = add_slopes(of, h, d_h, ones, d_u)
     from_box(of, at, d_u, d_at)
     for i in range(a):
         d_L[i] = d_at[i]

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from bayesmm.likelihood.box import Box
 from bayesmm.likelihood.compiled import inner, reordered, zeros
 from bayesmm.likelihood.packed import Integers, Matrix, Vector
@@ -10,7 +12,10 @@ from bayesmm.likelihood.sparse_interpolation import Interpolant, leja_points
 
 
 class PolynomialTerms(NamedTuple):
-    """Polynomials of o values in t variables, and the box that they are for."""
+    """Polynomials of o values in t variables, and the box that they are for.
+
+    Terms that differ in the degree of the last variable alone follow one another, degree 0 first: they are a run.
+    """
 
     entry: Integers  # (t,) see `Box`
     diagonal: Integers  # (t,)
@@ -18,14 +23,18 @@ class PolynomialTerms(NamedTuple):
     axes: Matrix  # (t, t)
     points: Vector  # (degree + 1,) `leja_points`
     scales: Vector  # (degree + 1,)
-    index: Matrix  # (N, t) degrees of the terms
-    values: Matrix  # (N, o) their coefficients
+    start: Integers  # (runs + 1,) where each begins
+    degrees: Matrix  # (runs, t - 1) of the variables before the last
+    values: Matrix  # (N, o) coefficients of the terms
 
 
 def terms_of(box: Box, found: Interpolant) -> PolynomialTerms:
     """Return the polynomials as compiled code takes them."""
     points, scales = (kept[: int(found.index.max()) + 1] for kept in leja_points())
-    return PolynomialTerms(box.entry, box.diagonal, box.centre, box.axes, points, scales, found.index, found.terms)
+    order = np.lexsort(found.index.T[::-1])  # with each term come all of lower degrees
+    index, first = found.index[order], np.flatnonzero(found.index[order, -1] == 0)
+    own = np.append(first, len(index)), index[first, :-1], found.terms[order]
+    return PolynomialTerms(box.entry, box.diagonal, box.centre, box.axes, points, scales, *own)
 
 
 @inner
@@ -74,28 +83,41 @@ def powers(data, u, h, d_h):
 @reordered
 def add_terms(data, h, values):
     """Add the terms of the polynomials to their values, (o,)."""
-    for n in range(data.index.shape[0]):
-        weight = 1.0
-        for i in range(h.shape[0]):
-            weight *= h[i, int(data.index[n, i])]
-        for k in range(values.shape[0]):
-            values[k] += weight * data.values[n, k]
+    last = h.shape[0] - 1
+    for r in range(data.degrees.shape[0]):
+        before = 1.0
+        for i in range(last):
+            before *= h[i, int(data.degrees[r, i])]
+        for n in range(data.start[r], data.start[r + 1]):
+            weight = before * h[last, n - data.start[r]]
+            for k in range(values.shape[0]):
+                values[k] += weight * data.values[n, k]
 
 
 @reordered
 def add_slopes(data, h, d_h, d_values, d_u):
-    """Add to d_u what derivatives in the values give: of each term the product of what is on both sides of a factor."""
-    t = h.shape[0]
-    left = zeros(t)
-    for n in range(data.index.shape[0]):
-        own = 0.0
-        for k in range(d_values.shape[0]):
-            own += d_values[k] * data.values[n, k]
-        for i in range(t):
-            left[i] = own
-            own *= h[i, int(data.index[n, i])]
-        right = 1.0
-        for i in range(t - 1, -1, -1):
-            degree = int(data.index[n, i])
-            d_u[i] += left[i] * right * d_h[i, degree]
-            right *= h[i, degree]
+    """Add to d_u what derivatives in the values give, and return the sum of these times the values.
+
+    Of each run a slope is the product of what is on both sides of a variable.
+    """
+    last, total = h.shape[0] - 1, 0.0
+    left = zeros(last)
+    for r in range(data.degrees.shape[0]):
+        own = slope = 0.0
+        for n in range(data.start[r], data.start[r + 1]):
+            term, degree = 0.0, n - data.start[r]
+            for k in range(d_values.shape[0]):
+                term += d_values[k] * data.values[n, k]
+            own += term * h[last, degree]
+            slope += term * d_h[last, degree]
+        before = 1.0
+        for i in range(last):
+            left[i] = before
+            before *= h[i, int(data.degrees[r, i])]
+        total += own * before
+        d_u[last] += slope * before
+        for i in range(last - 1, -1, -1):
+            degree = int(data.degrees[r, i])
+            d_u[i] += left[i] * own * d_h[i, degree]
+            own *= h[i, degree]
+    return total
