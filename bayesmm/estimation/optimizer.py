@@ -101,8 +101,7 @@ def curved_minimum(search: Search, x: Floats) -> tuple[Floats, bool]:
         if known is None or not np.isfinite(value):
             return x, False
         step = _descent(known + learned, gradient)
-        small = np.abs(step).max() < LAST_STEP * max(1.0, np.abs(x).max())
-        if small and np.abs(gradient).max() < STILL:
+        if _is_last(step, x, gradient):
             return x, True
         new, length = search(x + step)[0], 1.0
         for _ in range(SHORTENINGS):
@@ -114,11 +113,18 @@ def curved_minimum(search: Search, x: Floats) -> tuple[Floats, bool]:
             return x, False
         moved = x + length * step
         new_gradient = search(moved)[1]
+        if _is_last(_descent(known + learned, new_gradient), moved, new_gradient):  # without another curvature
+            return moved, True
         known = search.curvature(moved)
         if known is not None and value - new < NEAR:
             learned = _learned(learned, known, moved - x, new_gradient - gradient)
         x, value, gradient = moved, new, new_gradient
     return x, False
+
+
+def _is_last(step: Floats, x: Floats, gradient: Floats) -> bool:
+    """Return whether nothing would be gained by the next step."""
+    return bool(np.abs(step).max() < LAST_STEP * max(1.0, np.abs(x).max()) and np.abs(gradient).max() < STILL)
 
 
 def _descent(H: Floats, gradient: Floats) -> Floats:

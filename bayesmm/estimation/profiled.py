@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesmm.estimation.optimizer import Search
 from bayesmm.likelihood.average_information import average_information, rows_curvature
-from bayesmm.likelihood.crossproducts import Floats
+from bayesmm.likelihood.crossproducts import CrossProducts, Floats
 from bayesmm.likelihood.gaussian import FixedPrior, Value, evaluate, rows_needed
 from bayesmm.likelihood.gaussian_likelihood import Solution, room_for
 from bayesmm.likelihood.problem import Problem
@@ -72,6 +72,19 @@ class Profiled:
     def solved(self, theta: Floats) -> tuple[Value, Solution] | None:
         """Return what is known at theta, the coefficients integrated out; None of ML, which does not invert them."""
         return (self.value(theta), self.solution) if self.reml else None
+
+
+def ml_value(cp: CrossProducts, T: Floats, value: Value, solution: Solution) -> Value | None:
+    """Return the value of ML at relative factors T, given that of REML and what its evaluation has left.
+
+    log|M| without the fixed columns is that with them less the log determinant of what they have beside the others, whose
+    inverse is a part of M^-1. None where the solution is of no use: `rows_needed`.
+    """
+    if not value.ok or rows_needed(cp, T, value.quad):
+        return None
+    first = len(solution.M) - cp.p
+    _, log_det = np.linalg.slogdet(solution.M[first:, first:])
+    return value._replace(logdet=value.logdet + log_det, sigma=float(np.sqrt(value.quad / cp.n)))
 
 
 def flat(p: int) -> FixedPrior:

@@ -30,7 +30,7 @@ from bayesmm.estimation.optimizer import (
     outcome,
     snapped,
 )
-from bayesmm.estimation.profiled import Profiled, criterion_at, flat
+from bayesmm.estimation.profiled import Profiled, criterion_at, flat, ml_value
 from bayesmm.estimation.residual_search import ResidualSearch, at_bound
 from bayesmm.estimation.start import check_start, start_theta, without_related
 from bayesmm.estimation.weight_units import at_weights, start_about_1, weight_size, with_weights_about_1
@@ -321,7 +321,8 @@ def _point(
     """Return the estimates; `solved` is what an evaluation there, the coefficients integrated out, has left."""
     prior, T, ml = flat(problem.cp.p), problem.packed(x), criterion
     if method == "REML":
-        value = evaluate(problem.cp, T, known, prior, integrate_flat=False, gradient=False)
+        at_ml = None if solved is None else ml_value(problem.cp, T, *solved)
+        value = at_ml or evaluate(problem.cp, T, known, prior, integrate_flat=False, gradient=False)
         ml = criterion_at(problem, value, False, known)
     return assemble(
         problem, method, x, sigma, prior, optimum, criterion=criterion, loglik=-criterion / 2, deviance=ml,
