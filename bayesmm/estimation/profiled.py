@@ -77,8 +77,8 @@ class Profiled:
 def ml_value(cp: CrossProducts, T: Floats, value: Value, solution: Solution) -> Value | None:
     """Return the value of ML at relative factors T, given that of REML and what its evaluation has left.
 
-    log|M| without the fixed columns is that with them less the log determinant of what they have beside the others, whose
-    inverse is a part of M^-1. None where the solution is of no use: `rows_needed`.
+    log|M| without the fixed columns is that with them less the log determinant of what they have beside the others,
+    whose inverse is a part of M^-1. None where the solution is of no use: `rows_needed`.
     """
     if not value.ok or rows_needed(cp, T, value.quad):
         return None
