@@ -12,25 +12,26 @@ import pytest
 
 import bayesmm as bmm
 from bayesmm.cli.main import main
-from bayesmm.engines import design
+from bayesmm.engines import design, passes
 from bayesmm.errors import DataError, FitFileError
 from tests.lazy_frames import installed, lazy, messy
 from tests.storage.test_atomic_write import full_disk
 
 ROOT = Path(__file__).parents[2]
 FORMULA = "y ~ x + f + (1 | g)"
+CROSSED = "y ~ x + f + (1 | g) + (1 | s)"
 ENGINES = [engine for engine in ("polars", "duckdb") if installed(engine)]
 
 # The command line, which stops for a minute before the sums over levels, in pass 2.
 STOPPED = """
 import sys, time
-from bayesmm.engines import design
-own = design.level_products
+from bayesmm.engines import passes
+own = passes._level_products
 def slow(*args):
     print("ready", flush=True)
     time.sleep(60)
     return own(*args)
-design.level_products = slow
+passes._level_products = slow
 from bayesmm.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -112,31 +113,31 @@ def test_predictions_that_stop_on_the_way_are_no_file(how, files, tmp_path):
     assert main(["maximize", str(out), FORMULA, "--engine", "polars"]) == 2
 
 
-@pytest.mark.parametrize("pass_2", ["total_products", "level_products"])
+@pytest.mark.parametrize(("module", "pass_2"), [(design, "products"), (passes, "_pair_products")])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_file_that_vanishes_between_the_passes_is_one_sentence(engine, pass_2, files, monkeypatch, capsys):
-    own = getattr(design, pass_2)
+def test_a_file_that_vanishes_between_the_passes_is_one_sentence(engine, module, pass_2, files, monkeypatch, capsys):
+    own = getattr(module, pass_2)
 
     def late(*args):
         (files / "part1.parquet").unlink(missing_ok=True)
         return own(*args)
 
-    monkeypatch.setattr(design, pass_2, late)
-    assert main(["maximize", f"{files}/*.parquet", FORMULA, "--engine", engine]) == 2
+    monkeypatch.setattr(module, pass_2, late)
+    assert main(["maximize", f"{files}/*.parquet", CROSSED, "--engine", engine]) == 2
     (line,) = [one for one in capsys.readouterr().err.strip().splitlines() if "left out" not in one]
     assert " could not sum the cross-products" in line and "part1.parquet" in line
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_file_that_is_replaced_between_the_passes_is_one_sentence(engine, files, monkeypatch, capsys):
-    own = design.total_products
+    own = design.products
 
     def late(*args):
         table = pd.read_parquet(files / "part1.parquet")
         table.assign(x=table.x + 1.0).to_parquet(files / "part1.parquet", index=False)
         return own(*args)
 
-    monkeypatch.setattr(design, "total_products", late)
+    monkeypatch.setattr(design, "products", late)
     assert main(["maximize", f"{files}/*.parquet", FORMULA, "--engine", engine]) == 2
     assert "the data changed while they were read" in capsys.readouterr().err.strip().splitlines()[-1]
 
@@ -148,7 +149,7 @@ def test_what_an_engine_says_is_one_sentence():
         "SELECT i / 10 + random() AS y, CASE WHEN i = 50000 THEN error('the node is gone') ELSE random() END AS x, "
         "i % 7 AS g FROM range(60000) t(i)"
     )
-    with pytest.raises(DataError, match=r"^DuckDB could not count the missing values: .*the node is gone") as caught:
+    with pytest.raises(DataError, match=r"^DuckDB could not look for missing values: .*the node is gone") as caught:
         bmm.Model("y ~ x + (1 | g)", rows)
     assert "\n" not in str(caught.value)
 

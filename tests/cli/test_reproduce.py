@@ -19,7 +19,8 @@ from bayesmm.cli.reproduce.quantities import Fitted, value_at
 from bayesmm.cli.reproduce.run import EXPLAINED, FAILED, REPRODUCED, Result, reproduce
 from bayesmm.cli.reproduce.text import markdown
 from bayesmm.errors import DataError
-from bayesmm.estimation.reml import assemble, flat, profiled_criterion
+from bayesmm.estimation.profiled import flat, profiled_criterion
+from bayesmm.estimation.reml import assemble
 from bayesmm.likelihood.gaussian import evaluate
 from bayesmm.likelihood.orthogonal import lower_factor
 from bayesmm.likelihood.problem import orthogonal_problem

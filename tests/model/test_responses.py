@@ -19,7 +19,8 @@ import bayesmm as bmm
 from bayesmm.design.residual.independent import whitened
 from bayesmm.design.residual.responses import spread
 from bayesmm.errors import DataError, FormulaError, PriorError
-from bayesmm.estimation.reml import criterion_at, flat, relative_factors, start_entries
+from bayesmm.estimation.profiled import criterion_at, flat
+from bayesmm.estimation.reml import relative_factors, start_entries
 from bayesmm.formula.formula import parse
 from bayesmm.likelihood.gaussian import evaluate
 from bayesmm.likelihood.problem import orthogonal_problem
