@@ -143,7 +143,9 @@ def _check_scattered(design: Design, values: Mapping[str, Floats]) -> None:
     own = [part for part in design.residual.parts if part.parameters and part.structure.relative_sd is not None]
     if is_summed(design) or not own:
         return
-    sds = design.residual.relative_sd(np, design.residual.rows, values)
+    sds, of = design.residual.relative_sd(np, design.residual.rows, values), design.response_codes
+    if of is not None:  # each response has a unit of its own
+        sds = sds / np.array([design.y[of == k].std() for k in range(of.max() + 1)])[of]
     exact = ~(sds > LEAST_SHARE * sds.max())
     if exact.any():
         raise DataError(
