@@ -254,3 +254,16 @@ def test_weights_that_learn_are_those_of_the_table(engine):
 def test_values_whose_squares_overflow_are_refused_also_when_calculated():
     with pytest.raises(DataError, match=r"exp\(x\) is as large as"):
         lazy_design(parse_formula("y ~ exp(x) + (1 | g)"), frame(x=[400.0, *np.linspace(0, 1, 59)]), GAUSSIAN)
+
+
+@pytest.mark.parametrize("name", ["(response)", "(offset)"])
+def test_a_predictor_may_be_called_as_a_part_of_the_model_is(name):
+    table = messy(200).rename(columns={"x": name}).dropna()
+    formula = parse_formula(f"y ~ `{name}` + offset(o) + (1 | g)")
+    own, whole = (
+        lazy_design(formula, pl.DataFrame(table).lazy(), GAUSSIAN),
+        make_design(formula, table, family=GAUSSIAN),
+    )
+    assert own.y.std(1) == pytest.approx(whole.y.std(ddof=1), rel=1e-12)
+    assert own.offset.std(1) == pytest.approx(np.std(whole.offset, ddof=1), rel=1e-12)
+    np.testing.assert_allclose(own.X.weighted_rows.T @ own.X.weighted_rows, whole.X.T @ whole.X, rtol=1e-10)
