@@ -16,9 +16,9 @@ from bayesmm.engines.frames import collected
 from bayesmm.errors import DataError
 
 BINS = 4096
-NARROW = 65_536  # bins for two medians at once
+NARROW = 65_536  # bins for two medians at once: of 1e8 normal rows some ten thousand are in the fullest
 FEW = 20_000  # values that are taken over and sorted
-MOST_TAKEN = 500_000  # the same, of two medians at once
+MOST_TAKEN = 500_000  # the same, of two medians at once: 4 MB
 MOST_ROUNDS = 12  # each has bins 4,096 times as narrow: doubles are told apart in five
 
 

@@ -24,7 +24,8 @@ from bayesmm.runtime.memory import BYTES, too_much
 from bayesmm.runtime.progress import working
 
 MOST_SUMS = 400  # in one query
-MOST_CELLS = 10_000_000  # numbers that a query gives, up to which the sums of all rows are taken from those by level
+# Numbers that a query gives, 80 MB, up to which the sums of all rows are taken from those by level.
+MOST_CELLS = 10_000_000
 LARGEST_SHORT, LARGEST_KEY = 2**31 - 1, 2**62  # of several columns as one whole number, and of each of them
 CHANGED = 1e-6  # relative: a mean of centred columns, or a sum over levels, that is no rounding
 # Bytes of a pair of levels while it is read: keys, codes, sums, and their copies.

@@ -6,8 +6,9 @@ bound, and without looking at the density where it is already below the chords (
 41(2)). Of a normal density 0.89 of the draws are kept. With one random effect this is an exact draw. With more, the
 directions are the eigenvectors of the curvature at the mode: along them a normal density is a product. What the sweeps
 leave of where they began, a draw from that normal density, becomes about nine times less with each: of two equal yes/no
-answers with effects of 5 on the scale of the logit one, two and three leave 0.1, 0.011 and 0.0012 sd of a mean, of 16
-other levels (3 to 30 rows, effects of 0.5 to 4) at most 0.044, and from two on nothing that 200,000 draws show.
+answers with effects of 5 on the scale of the logit one and two leave 0.1 and 0.011 sd of a mean, by which three leave
+about 0.001 (200,000 draws tell 0.002); of 16 other levels (3 to 30 rows, effects of 0.5 to 4) one leaves at most 0.044,
+and two nothing that as many draws show.
 """
 
 import math

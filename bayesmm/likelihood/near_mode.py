@@ -89,6 +89,7 @@ def _of_rows(model: Marginal, exact: LogPosterior, x: Floats) -> LogPosterior | 
         return np.array(in_threads(value, box.parameters(u)))[:, None]
 
     near = x[box.has(side_by_side)]
+    # draws are about sqrt(t) sds from the mode, and these as far as nine tenths of the way to the faces
     outwards = x[0] + 0.9 * _reach(len(box.entry)) / np.sqrt(len(box.entry)) * (x[1:] - x[0])
     edge = outwards[box.has(np.concatenate(natural_parameters(model, outwards), axis=1))]
     for tolerance in (PRECISION / 2, PRECISION / 8):  # what is left out is somewhat more than the last terms
