@@ -83,6 +83,8 @@ def run(job: str) -> None:
         model.maximize()
         for sampler in ("auto",) if job == CROSSED else ("auto", "importance"):
             str(model.sample(sampler=sampler, **SHORT))
+    if job == CROSSED:
+        str(bmm.Model("y ~ x + (1 | g)", table).sample(effects="explicit", **SHORT))
 
 
 def large(rng: np.random.Generator) -> None:

@@ -76,10 +76,12 @@ def test_the_whitened_density_is_that_of_x_and_what_is_stored_is_x():
 
 
 @pytest.mark.filterwarnings("ignore:chains=1")
-@pytest.mark.parametrize(("effects", "expected"), [("marginal", 200), ("explicit", 1000)])
-def test_how_long_a_sampler_tunes_if_nobody_says(effects, expected):
+@pytest.mark.parametrize(
+    ("own", "expected"), [({}, 200), ({"effects": "explicit"}, 200), ({"effects": "explicit", "sampler": "pymc"}, 1000)]
+)
+def test_how_long_a_sampler_tunes_if_nobody_says(own, expected):
     model, *_ = case("no random effects")
-    fit = model.sample(20, chains=1, seed=1, effects=effects, progress=False)
+    fit = model.sample(20, chains=1, seed=1, progress=False, **own)
     assert json.loads(fit.tree.attrs["bayesmm"])["tune"] == expected
 
 

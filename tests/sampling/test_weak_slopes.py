@@ -25,9 +25,15 @@ FORMULA = "rt ~ cond + (cond | subj) + (1 | item)"
 
 def test_each_column_is_centred_by_its_own_reliability():
     known = [np.array([0.99, 0.3]), np.array([0.5])]
-    assert by_rule(known) == [(True, False), (True,)]
+    assert by_rule(known, bmm.Model(FORMULA, reaction_times(2), "lognormal").design.blocks) == [(True, False), (True,)]
     powers = powers_of_sds(known)
     np.testing.assert_allclose(np.concatenate(powers), [0.01, 0.0, 0.5], rtol=1e-13)
+
+
+@pytest.mark.parametrize(("shares", "centred"), [([0.99, 0.45, 0.9], False), ([0.6, 0.51, 0.9], True)])
+def test_columns_with_a_structure_are_centred_together_by_the_least_known(shares, centred):
+    model = bmm.Model("rt ~ cond + cs(stage | subj)", reaction_times(2).assign(stage=list("abc") * 160), "lognormal")
+    assert by_rule([np.array(shares)], model.design.blocks) == [(centred,) * 3]
 
 
 def test_a_weak_slope_has_a_sign_beside_a_centred_intercept():

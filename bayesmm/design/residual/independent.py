@@ -44,3 +44,22 @@ def whitened_to_one(design, values: Values):
     if is_summed(white):
         return with_sums(white, divided(white.X.sums, variance))
     return replace(white, weights=white.weights / variance)
+
+
+def is_by_rows(design) -> bool:
+    """Return whether a linear model's density is a product over rows: they are independent, with one sigma for all."""
+    return not is_summed(design) and not design.residual.parts and design.residual.known is None
+
+
+def by_rows(design):
+    """Return a linear design that `is_by_rows` as that of a generalised model, sigma being a parameter of its family.
+
+    Such a model has weights that count rows, so rows are multiplied by the roots of those that divide variances.
+    """
+    design = replace(design, spec=replace(design.spec, family=replace(design.family, varying=True)))
+    if design.weights is None:
+        return design
+    root = np.sqrt(design.weights)
+    blocks = tuple(replace(block, Z=block.Z * root[:, None]) for block in design.blocks)
+    own = dict(y=design.y * root, X=design.X * root[:, None], offset=design.offset * root)
+    return replace(design, blocks=blocks, weights=None, **own)
