@@ -45,7 +45,7 @@ from bayesmm.sampling.marginal import SPREAD, Ready, as_tree, centre, check_star
 from bayesmm.sampling.marginal import ready as marginal_ready
 from bayesmm.sampling.mode import Mode, find_mode
 from bayesmm.sampling.proposal import factor_of
-from bayesmm.sampling.recentring import recentred, recentred_columns
+from bayesmm.sampling.recentring import NOTHING, Turn, replaced_in, turned
 from bayesmm.sampling.recovery import data_groups, to_reported
 from bayesmm.sampling.signed import crossing, in_logarithms, mode_with_signs, with_signs
 from bayesmm.storage.runs import Run
@@ -137,9 +137,9 @@ def ready(
     chosen = crossing(structure, priors, c, mode, kept, flags)
     joint = replace(laplace, posterior=joint_posterior(design, own, priors, flags, within, chosen))
     at = in_metric(joint.posterior, mode_with_signs(c, mode, chosen), e, sizes)
-    middle, at = at.centre, recentred(at, recentred_columns(own, structure, at, kept, flags, powers_of_sds(known)))
-    if exact is not design:
-        posterior = joint_posterior(exact, prior_design(exact, priors), priors, flags, within, chosen)
+    turns, middle, at = replaced_in(at, own, structure, kept, flags, powers_of_sds(known))
+    if turns or exact is not design:
+        posterior = joint_posterior(exact, turned(prior_design(exact, priors), turns), priors, flags, within, chosen)
         joint, at = replace(joint, posterior=posterior), replace(at, posterior=posterior)
     laplace, joint = replace(laplace, design=given), replace(joint, design=given)
     levels = [len(block.levels) if k in kept else 0 for k, block in enumerate(design.blocks)]
@@ -148,7 +148,7 @@ def ready(
         return generator(seed).uniform(-SPREAD, SPREAD, at.size)
 
     def tree(model: Marginal, run: Run) -> xr.DataTree:
-        return joint_tree(laplace, in_logarithms(run, c, chosen, structure, levels), flags, within)
+        return joint_tree(laplace, in_logarithms(run, c, chosen, structure, levels), flags, within, turns)
 
     return Ready(joint, middle, at, start, tree)
 
@@ -352,8 +352,9 @@ def effects_hessian(joint: LogPosterior, x: Floats, sizes: Floats) -> Floats:
 
 
 def joint_tree(
-    model: Marginal, run: Run, centred: Sequence[Sequence[bool]], integrated: int | None = None
-) -> xr.DataTree:
+    model: Marginal, run: Run, centred: Sequence[Sequence[bool]], integrated: int | None = None,
+    turns: Mapping[int, Turn] = NOTHING,
+) -> xr.DataTree:  # fmt: skip
     """Return a run's coordinates as the variables of the explicit graph, without the effects that it has not."""
     tree, x = as_tree(model, run), run.posterior["x"].to_numpy()
     shape, design, c = x.shape[:2], model.design, model.posterior.coordinates
@@ -370,6 +371,7 @@ def joint_tree(
         if not all(centred[k]):
             sds, C = covariances[k]
             b = effects_of(b, sds[:, :, None] * C, centred[k])
+        b = b @ turns[k].Q.T if k in turns else b
         b = over_levels(block, b)
         to_reported(b, model.bases.blocks[k])
         variable = (("chain", "draw", *names.effect_dims), b.reshape(*shape, *b.shape[1:]))

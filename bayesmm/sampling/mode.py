@@ -93,9 +93,9 @@ def _criterion(posterior: Density, at: Floats, metric: Floats, value: float) -> 
 
 
 def curvature(posterior: Density, x: Floats, metric: Floats, step: float) -> Floats:
-    """Return the negative Hessian of the log density at x in units of the metric's columns, by central differences."""
+    """Return the negative Hessian of the log density at x in the metric's columns, (d, k), by central differences."""
     rises = [(posterior(x + step * a)[1] - posterior(x - step * a)[1]) @ metric / (2 * step) for a in metric.T]
-    H = -np.array(rises).reshape(len(x), len(x))
+    H = -np.array(rises).reshape(metric.shape[1], metric.shape[1])
     return (H + H.T) / 2
 
 

@@ -1,7 +1,10 @@
 """Which random effects and coefficients a joint sampler takes in other coordinates, and in which: `Recentred`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,11 +16,128 @@ from bayesmm.design.residual.of_family import LOGIT, THRESHOLD, threshold_basis
 from bayesmm.likelihood.coordinates import INTERVAL, LOG, REAL, SCALE, SIGNED, Coordinates
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.own_parameters import own_parameters
-from bayesmm.likelihood.recentred import NONE, Recentred, recentred_record, replaced
+from bayesmm.likelihood.recentred import NO_SMOOTHS, NONE, Recentred, Smooths, recentred_record, replaced
 from bayesmm.likelihood.structured_blocks import Sampled
 from bayesmm.likelihood.whitened import Whitened
+from bayesmm.sampling.mode import FIRST_STEP, curvature
 
 EXACT = 1e-10  # of a column's largest number: what rounding leaves of a sum of others, and what is no part of it
+
+
+class Turn(NamedTuple):
+    """How the columns of a smooth are turned into directions that the rows know apart, and what they know."""
+
+    Q: Floats  # (q, q) orthogonal
+    information: Floats  # (q,) of the effects in these directions, the coefficients beside them unknown
+    beside: list[int]  # (B,) places of those coefficients
+    slopes: Floats  # (B, q) of which the rows know beta + slopes b better than beta
+
+
+NOTHING: Mapping[int, Turn] = MappingProxyType({})
+
+
+def replaced_in(
+    at: Whitened,
+    own: Design,
+    structure: Sampled,
+    kept: Sequence[int],
+    centred: Sequence[Sequence[bool]],
+    powers: Sequence[Floats],
+) -> tuple[dict[int, Turn], Floats, Whitened]:
+    """Return how smooths are turned, the centre in x, and the posterior in its metric with all that is replaced.
+
+    Parameters are as for `recentred_columns`; the posterior is still that of smooths which are not turned.
+    """
+    turns = turns_of(own, structure, at, kept, centred)
+    at, own = turned_metric(at, own, kept, turns), turned(own, turns)
+    return turns, at.centre, recentred(at, recentred_columns(own, structure, at, kept, centred, powers, turns))
+
+
+def turns_of(
+    own: Design, structure: Sampled, at: Whitened, kept: Sequence[int], centred: Sequence[Sequence[bool]]
+) -> dict[int, Turn]:
+    """Return how smooths are turned, by the number of the block: all that are in units of a sd that is sampled.
+
+    The effects of a term of a smooth have one sd, so their prior is the same in every direction. Parameters as for
+    `recentred_columns`.
+    """
+    c, found = at.posterior.coordinates, {}
+    if is_related(own) or not structure.plain or not any(block.smooth for block in own.blocks):
+        return found
+    sds, known, terms = sds_at(at.centre, c), locations(own, c), np.cumsum([0, *(len(b.columns) for b in own.blocks)])
+    for k, e in effects_in_x(own, c, kept).items():
+        block, its = own.blocks[k], c.sd_of[terms[k] : terms[k + 1]]
+        if not block.smooth or any(centred[k]) or not np.isin(c.kind[its], (LOG, SIGNED)).all():
+            continue
+        beside = sorted({place for of in block.predictors or (MEAN,) for places, _ in known[of] for place in places})
+        P = precision(at, beside, e, sds[its])
+        b = len(beside)
+        slopes = np.linalg.solve(P[:b, :b], P[:b, b:])
+        rows = P[b:, b:] - P[b:, :b] @ slopes - np.diag(1 / np.square(sds[its]))
+        Q = np.zeros_like(rows)
+        for part in block.parts:
+            own_part = np.ix_(part.columns, part.columns)
+            Q[own_part] = np.linalg.eigh(rows[own_part])[1]
+        found[k] = Turn(Q, np.maximum(np.diag(Q.T @ rows @ Q), 0.0), beside, slopes @ Q)
+    return found
+
+
+def sds_at(x: Floats, c: Coordinates) -> Floats:
+    """Return the sds at x, (K,), those with a sign as they are."""
+    own = x[c.at[: len(np.unique(c.sd_of))]]
+    return np.where(c.kind[: len(own)] == SIGNED, own, np.exp(np.where(c.kind[: len(own)] == SIGNED, 0.0, own)))
+
+
+def precision(at: Whitened, beside: Sequence[int], e: slice, sds: Floats) -> Floats:
+    """Return the precision of coefficients, by place, and of effects b = s z, given all else: (B + q, B + q)."""
+    places = [*beside, *range(e.start, e.stop)]
+    sizes = np.linalg.norm(at.factor[places], axis=1)
+    steps = np.eye(at.size)[:, places] * sizes
+    units = sizes * np.concatenate([np.ones(len(beside)), sds])
+    return curvature(at.posterior, at.centre, steps, FIRST_STEP) / np.outer(units, units)
+
+
+def effects_in_x(own: Design, c: Coordinates, kept: Sequence[int]) -> dict[int, slice]:
+    """Return where the effects of each of the blocks `kept` are among the coordinates."""
+    sizes = [len(own.blocks[k].levels) * len(own.blocks[k].columns) for k in kept]
+    ends = int(c.sizes[2]) - sum(sizes) + np.cumsum([0, *sizes])
+    return {k: slice(*map(int, pair)) for k, pair in zip(kept, pairwise(ends), strict=True)}
+
+
+def turned(own: Design, turns: Mapping[int, Turn]) -> Design:
+    """Return the design with the columns of smooths turned."""
+    blocks = [replace(b, Z=b.Z @ turns[k].Q) if k in turns else b for k, b in enumerate(own.blocks)]
+    return replace(own, blocks=tuple(blocks)) if turns else own
+
+
+def turned_metric(at: Whitened, own: Design, kept: Sequence[int], turns: Mapping[int, Turn]) -> Whitened:
+    """Return the centre and the metric with the effects of smooths turned, for the posterior of the `turned` design."""
+    centre, factor = at.centre.copy(), at.factor.copy()
+    for k, e in effects_in_x(own, at.posterior.coordinates, kept).items():
+        if k in turns:
+            centre[e], factor[e] = turns[k].Q.T @ centre[e], turns[k].Q.T @ factor[e]
+    return replace(at, centre=centre, factor=factor)
+
+
+def smooths_of(own: Design, c: Coordinates, kept: Sequence[int], turns: Mapping[int, Turn]) -> Smooths:
+    """Return what is replaced of the smooths that are turned."""
+    terms, beside = (
+        np.cumsum([0, *(len(b.columns) for b in own.blocks)]),
+        sorted({p for t in turns.values() for p in t.beside}),
+    )
+    places, sds, slopes = [], [], []
+    for k, e in effects_in_x(own, c, kept).items():
+        if k in turns:
+            places += range(e.start, e.stop)
+            sds += c.sd_of[terms[k] : terms[k + 1]].tolist()
+            whole = np.zeros((len(beside), e.stop - e.start))
+            whole[np.searchsorted(beside, turns[k].beside)] = turns[k].slopes
+            slopes.append(whole)
+    if not places:
+        return NO_SMOOTHS
+    information = np.concatenate([turns[k].information for k in kept if k in turns])
+    signed = (c.kind[sds] == SIGNED).astype(np.int64)
+    return Smooths(np.array(places), c.at[sds], signed, information, np.array(beside, np.int64), np.hstack(slopes))
 
 
 def recentred_columns(
@@ -27,6 +147,7 @@ def recentred_columns(
     kept: Sequence[int],
     centred: Sequence[Sequence[bool]],
     powers: Sequence[Floats],
+    turns: Mapping[int, Turn] = NOTHING,
 ) -> Recentred:
     """Return which columns of effects are taken in other coordinates than those of the joint density.
 
@@ -44,19 +165,21 @@ def recentred_columns(
         Of each column of each block.
     powers : sequence of (q,) float64
         Of the sd of each column of each block, 0 to 1: see `likelihood.recentred`.
+    turns : mapping of int to Turn
+        Of the smooths among them.
     """
     c = at.posterior.coordinates
     if is_related(own) or not structure.plain:
         return NONE
-    sizes = {k: len(own.blocks[k].levels) * len(own.blocks[k].columns) for k in kept}
     terms = np.cumsum([0, *(len(block.columns) for block in own.blocks)])
-    first, scaled, shifts = int(c.sizes[2]) - sum(sizes.values()), [], []
-    known = locations(own, c)
-    for k, size in sizes.items():
+    known, scaled, shifts = locations(own, c), [], []
+    for k, effects in effects_in_x(own, c, kept).items():
+        if k in turns:
+            continue
         block, q, G = own.blocks[k], len(own.blocks[k].columns), len(own.blocks[k].levels)
         for a, of in enumerate(block.predictors or (MEAN,) * q):
             sd, p, beside = c.sd_of[terms[k] + a], powers[k][a], beside_effects(known[of], block.Z[:, a])
-            places, e = (c.at[sd], first + a, q, G), slice(first + a, first + size, q)
+            places, e = (c.at[sd], effects.start + a, q, G), slice(effects.start + a, effects.stop, q)
             if centred[k][a] and c.kind[sd] == LOG:
                 beside = less_spread(at, beside, e, 1.0)
                 scaled.append((*places, p, 1.0 if beside else p, at.centre[c.at[sd]]))
@@ -65,8 +188,7 @@ def recentred_columns(
                 s = at.centre[c.at[sd]] if c.kind[sd] == SIGNED else np.exp(at.centre[c.at[sd]])
                 beside = less_spread(at, beside, e, s)
                 shifts += [(*places, place, c.kind[sd] == SIGNED, 0.0, u) for place, u in beside]
-        first += size
-    return recentred_record(scaled, shifts)
+    return recentred_record(scaled, shifts, smooths_of(own, c, kept, turns))
 
 
 def less_spread(at: Whitened, beside: list[tuple[int, float]], e: slice, size: float) -> list[tuple[int, float]]:

@@ -7,7 +7,7 @@ from test_nested_factors import counts, posterior_of
 
 import bayesmm as bmm
 from bayesmm.likelihood.compiled import from_python, pointers
-from bayesmm.likelihood.recentred import NONE, recentred_record, replaced
+from bayesmm.likelihood.recentred import NONE, Smooths, recentred_record, replaced
 from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
 from bayesmm.sampling.joint import ready
 
@@ -29,11 +29,16 @@ def found(formula, family, data=None, centred=True):
     return model, ready(model.design, model.priors, flags, {}).at
 
 
-def columns_of(d):
+SLOPES = np.array([[0.3, -0.5], [0.2, 1.1]])
+
+
+def columns_of(d, turned):
     """Return a record in which columns of the last 4 coordinates are replaced in every way that there is."""
     scaled = [(0, d - 4, 2, 2, 0.3, 1.0, -0.4), (0, d - 3, 2, 2, 0.6, 0.6, 0.2)]
     shifts = [(0, d - 4, 2, 2, 2, 0, -0.4, 1.7), (0, d - 4, 2, 2, 3, 0, 0.3, -1.0), (1, d - 3, 2, 2, 3, 1, 0.0, 0.5)]
-    return recentred_record(scaled, shifts)
+    known, sds = np.array([d - 4, d - 2]), np.array([0, 1])
+    smooths = Smooths(known, sds, np.array([0, 1]), np.array([2.0, 0.7]), np.array([3, 2]), SLOPES)
+    return recentred_record([scaled[1]], shifts[2:], smooths) if turned else recentred_record(scaled, shifts)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +46,9 @@ def posterior():
     return posterior_of(bmm.Model("y ~ x + (1 | region / site)", counts(), "poisson"), (True, False))
 
 
-def test_the_density_is_that_of_x_with_the_jacobian_and_its_gradient_is_its_own(posterior):
-    d, rng, r = posterior.size, np.random.default_rng(1), columns_of(posterior.size)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_density_is_that_of_x_with_the_jacobian_and_its_gradient_is_its_own(posterior, turned):
+    d, rng, r = posterior.size, np.random.default_rng(1), columns_of(posterior.size, turned)
     centre, factor = 0.2 * rng.normal(size=d), np.tril(0.3 * rng.normal(size=(d, d)))
     at = Whitened(posterior, centre, factor, r)
 
