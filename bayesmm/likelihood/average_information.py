@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import carray
 
+from bayesmm.likelihood.blas import times_symmetric
 from bayesmm.likelihood.compiled import (
     DOUBLES,
     INT64,
@@ -98,14 +99,13 @@ def information(w, T_, lam_, R_, vectors_, products_, slopes_):
         for j in range(m):
             b[i, j] = dot(rest.A[j], W[i])
     _leading_products(lead, carray(T_, (q, q)), vectors[1], W, b, products, slopes)
-    scaled, solved = zeros(m), zeros(m)
+    scaled, solved = zero_matrix(length, m), zero_matrix(length, m)
     for i in range(length):
-        times_lambda(b[i], lam, m, scaled)
-        for j in range(m):
-            solved[j] = dot(R[j], scaled)
+        times_lambda(b[i], lam, m, scaled[i])
+    times_symmetric(scaled, R, solved, length)
+    for i in range(length):
         for j in range(i + 1):
-            times_lambda(b[j], lam, m, scaled)
-            products[i, j] += dot(W[i], b[j]) - dot(solved, scaled)
+            products[i, j] += dot(W[i], b[j]) - dot(solved[i], scaled[j])
             products[j, i] = products[i, j]
     return 1
 

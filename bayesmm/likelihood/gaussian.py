@@ -208,8 +208,7 @@ def conditional(
     if not value.ok:
         raise np.linalg.LinAlgError("the penalised cross-products are not positive definite")
     blocks = unpack(T, cp.q)
-    half = times_lambda_transposed(cp, solution.M, blocks, prior.lam)  # M^-1 Lambda'
-    Q = times_lambda_transposed(cp, half.T, blocks, prior.lam)
+    Q = between_lambdas(cp, solution.M, blocks, prior.lam)
     v, fixed = solution.vectors[1], slice(len(Q) - cp.p, None)
     fixed_cov = Q[fixed, fixed].copy()
     Q = _given(Q, fixed) if given_fixed else Q
@@ -232,16 +231,23 @@ def _given(Q: Floats, fixed: slice) -> Floats:
         return Q
     free = np.diag(Q)[fixed] > 0  # a fixed coefficient has no variance to condition on
     cross = Q[:, fixed][:, free]
-    return Q - cross @ np.linalg.solve(Q[fixed, fixed][np.ix_(free, free)], cross.T)
+    explained = cross @ np.linalg.solve(Q[fixed, fixed][np.ix_(free, free)], cross.T)
+    return np.subtract(Q, explained, out=explained)  # a matrix as large as Q
 
 
-def times_lambda_transposed(cp: CrossProducts, v: Floats, blocks: tuple[Floats, ...], lam: Floats) -> Floats:
-    """Return v Lambda_r' for rows v, (rows, m), of the rest."""
-    out, at = np.empty(v.shape), 0
+def between_lambdas(cp: CrossProducts, M: Floats, blocks: tuple[Floats, ...], lam: Floats) -> Floats:
+    """Return Lambda_r M Lambda_r' of a symmetric M, (m, m), of the rest."""
+    Q, at = M.copy(), 0
     for T, G in zip(blocks[1:], cp.n_levels[1:], strict=True):
-        end = at + G * len(T)
-        own = v[:, at:end].reshape(len(v), G, len(T))
-        out[:, at:end] = (own * T[0, 0] if len(T) == 1 else own @ T.T).reshape(len(v), -1)
-        at = end
-    out[:, at:] = v[:, at:] * lam
-    return out
+        q = len(T)
+        own = slice(at, at + G * q)
+        at += G * q
+        if q == 1:
+            Q[:, own] *= T[0, 0]
+            Q[own] *= T[0, 0]
+            continue
+        Q[:, own] = (Q[:, own].reshape(len(Q), G, q) @ T.T).reshape(len(Q), -1)
+        Q[own] = (T @ Q[own].reshape(G, q, -1)).reshape(G * q, -1)
+    Q[:, at:] *= lam
+    Q[at:] *= lam[:, None]
+    return Q
