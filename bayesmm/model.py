@@ -303,7 +303,7 @@ class Model:
         target_accept : float
             Between 0 and 1; nearer to 1 means smaller steps. After 0.9 a run with 0.99, or a longer one, may follow.
         cores : int, optional
-            Chains run at the same time.
+            Chains run at the same time, and threads at most; by default as many as there are processors.
         keep_effects : bool
             False: the random effects b are not stored, which saves memory where there are very many.
         file : path, optional

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from threadpoolctl import ThreadpoolController
@@ -73,15 +74,28 @@ def one_thread() -> Iterator[None]:
                 _USERS.restore()
 
 
+_CORES: ContextVar[int | None] = ContextVar("cores", default=None)
+
+
+@contextlib.contextmanager
+def at_most(cores: int | None) -> Iterator[None]:
+    """Let `in_threads` use no more than so many processors; None is all of them."""
+    before = _CORES.set(cores)
+    try:
+        yield
+    finally:
+        _CORES.reset(before)
+
+
 def in_threads[T, R](
     function: Callable[[T], R], items: Sequence[T], advance: Callable[[R], None] = lambda result: None
 ) -> list[R]:
-    """Return what a function gives for each of the items, as many of them at a time as there are processors.
+    """Return what a function gives for each of the items, as many of them at a time as there are processors, or `at_most` allows.
 
     It has to release the interpreter's lock for this to be of use. `advance` is called with each result, as they come.
     After Ctrl-C no further item is begun.
     """
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, max(len(items), 1))) as pool:
+    with ThreadPoolExecutor(min(_CORES.get() or os.cpu_count() or 1, max(len(items), 1))) as pool:
         parts = [pool.submit(function, item) for item in items]
         try:
             for part in as_completed(parts):

@@ -18,6 +18,7 @@ from bayesmm.likelihood.varying import varies
 from bayesmm.runtime.arguments import chosen_seed
 from bayesmm.runtime.paths import as_path
 from bayesmm.runtime.progress import working
+from bayesmm.runtime.threads import at_most
 from bayesmm.sampling.nuts import TARGET_ACCEPT
 from bayesmm.sampling.recovery import recorded
 from bayesmm.sampling.second_run import better, longer
@@ -47,7 +48,7 @@ def sample(
     progress, cores, file, store
         See `Model.sample`, also for what is raised.
     """
-    with working("sampling", progress):
+    with working("sampling", progress), at_most(cores):
         return _sample(model, asked, progress=progress, cores=cores, file=file, store=store)
 
 

@@ -82,3 +82,22 @@ def test_separation_is_looked_for_with_one_thread(two_threads, monkeypatch):
     monkeypatch.setattr(np.linalg, "matrix_rank", lambda *given: seen.append(counts()) or looked(*given))
     bmm.Model("y ~ x + (1 | g)", {"y": [0, 1, 3, 2, 1, 4], "x": [1, 2, 3, 4, 5, 7], "g": list("aabbcc")}, "poisson")
     assert seen and set(seen[0]) == {1} and set(counts()) == {2}
+
+
+def test_no_more_processors_are_used_than_asked_for(monkeypatch):
+    pools = []
+
+    class Pool(threads.ThreadPoolExecutor):
+        def __init__(self, workers):
+            pools.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    data = {"y": [0, 1, 1, 0, 1, 1, 0, 1] * 3, "g": list("aabbccdd") * 3}
+    model = bmm.Model("y ~ 1 + (1 | g)", data, "bernoulli")
+    for cores, most in ((1, {1}), (2, {1, 2}), (None, {1, 2, 3})):
+        pools.clear()
+        model.sample(200, seed=1, sampler="importance", cores=cores, progress=False)
+        assert pools and set(pools) <= most and max(pools) == max(most)
+    assert threads.in_threads(lambda k: k + 1, range(4)) == [1, 2, 3, 4] and pools[-1] == 3
