@@ -95,7 +95,8 @@ def in_threads[T, R](
     It has to release the interpreter's lock for this to be of use. `advance` is called with each result, as they come.
     After Ctrl-C no further item is begun.
     """
-    with ThreadPoolExecutor(min(_CORES.get() or os.cpu_count() or 1, max(len(items), 1))) as pool:
+    workers = min(_CORES.get() or os.cpu_count() or 1, max(len(items), 1))
+    with ThreadPoolExecutor(workers) as pool:
         parts = [pool.submit(function, item) for item in items]
         try:
             for part in as_completed(parts):
