@@ -5,9 +5,10 @@
 
 For each model these are compared pairwise: what is sampled by default (marginal NUTS where the effects integrate out
 cheaply), NUTS with the effects written out and, of marginal posteriors, independent draws. Compared are the means of
-every coefficient, sd and parameter of the family: within 5 Monte Carlo errors where both have an effective size of at
-least 400. A run whose own checks fail is not compared, and is listed with what failed. The exit status is 1 if two runs
-that pass their checks disagree, or if something is raised.
+every coefficient, sd and parameter of the family, of their logarithms where all draws are positive (that of a negative
+binomial's shape may have no mean itself): within 5 Monte Carlo errors where both have an effective size of at least
+400. A run whose own checks fail is not compared, and is listed with what failed. The exit status is 1 if two runs that
+pass their checks disagree, or if something is raised.
 """
 
 import argparse
@@ -88,6 +89,8 @@ def distances(one: Run, other: Run) -> Iterator[tuple[str, float]]:
     """Give each parameter with the difference of its means in Monte Carlo errors, where these are known well."""
     for name in one.draws.keys() & other.draws.keys():
         pair = one.draws[name], other.draws[name]
+        if all((draws > 0).all() for draws in pair):
+            pair = tuple(np.log(draws) for draws in pair)
         if min(float(ess(draws)) for draws in pair) >= LEAST_ESS:
             error = np.hypot(*(float(mcse(draws)) for draws in pair))
             yield name, abs(pair[0].mean() - pair[1].mean()) / error

@@ -90,7 +90,7 @@ def at_most(cores: int | None) -> Iterator[None]:
 def in_threads[T, R](
     function: Callable[[T], R], items: Sequence[T], advance: Callable[[R], None] = lambda result: None
 ) -> list[R]:
-    """Return what a function gives for each of the items, as many of them at a time as there are processors, or `at_most` allows.
+    """Return what a function gives for each of the items, as many at a time as there are processors, or as `at_most`.
 
     It has to release the interpreter's lock for this to be of use. `advance` is called with each result, as they come.
     After Ctrl-C no further item is begun.
