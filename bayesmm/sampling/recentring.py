@@ -84,8 +84,10 @@ def turns_of(
 
 def sds_at(x: Floats, c: Coordinates) -> Floats:
     """Return the sds at x, (K,), those with a sign as they are."""
-    own = x[c.at[: len(np.unique(c.sd_of))]]
-    return np.where(c.kind[: len(own)] == SIGNED, own, np.exp(np.where(c.kind[: len(own)] == SIGNED, 0.0, own)))
+    own = x[c.at[: len(np.unique(c.sd_of))]].copy()
+    logarithms = c.kind[: len(own)] != SIGNED
+    own[logarithms] = np.exp(own[logarithms])
+    return own
 
 
 def precision(at: Whitened, beside: Sequence[int], e: slice, sds: Floats) -> Floats:
@@ -121,10 +123,8 @@ def turned_metric(at: Whitened, own: Design, kept: Sequence[int], turns: Mapping
 
 def smooths_of(own: Design, c: Coordinates, kept: Sequence[int], turns: Mapping[int, Turn]) -> Smooths:
     """Return what is replaced of the smooths that are turned."""
-    terms, beside = (
-        np.cumsum([0, *(len(b.columns) for b in own.blocks)]),
-        sorted({p for t in turns.values() for p in t.beside}),
-    )
+    terms = np.cumsum([0, *(len(block.columns) for block in own.blocks)])
+    beside = sorted({place for turn in turns.values() for place in turn.beside})
     places, sds, slopes = [], [], []
     for k, e in effects_in_x(own, c, kept).items():
         if k in turns:
