@@ -187,12 +187,20 @@ def by_stratum(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
 
 
 def smooth(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
-    """A curve in the package's basis, which is compared with R's on the same page; all else is drawn here."""
+    eta = curve(truth, data, LOCATION)
+    return data.assign(y=eta + truth.take("sigma", SCALE) * truth.rng.normal(size=len(data)))
+
+
+def smooth_of_counts(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    return response(truth, data, curve(truth, data, COUNTS) + intercepts(truth, data["g"], "g"), "poisson")
+
+
+def curve(truth: Truth, data: pd.DataFrame, centre: bmm.Prior) -> np.ndarray:
+    """Draw a curve in the package's basis, which is compared with R's on the same page; all else is drawn here."""
     design = bmm.Model("y ~ s(x, k = 6)", data.assign(y=truth.rng.normal(size=len(data)))).design
     u = truth.take("sd_s(x)[smooth]", SD) * truth.rng.normal(size=design.blocks[0].Z.shape[1])
-    line = truth.take("beta[Intercept]", LOCATION, "Intercept") + truth.take("beta[s(x)]", HALF) * design.X[:, 1]
-    e = truth.take("sigma", SCALE) * truth.rng.normal(size=len(data))
-    return data.assign(y=line + design.blocks[0].Z @ u + e)
+    line = truth.take("beta[Intercept]", centre, "Intercept") + truth.take("beta[s(x)]", HALF) * design.X[:, 1]
+    return line + design.blocks[0].Z @ u
 
 
 def known_residuals(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:

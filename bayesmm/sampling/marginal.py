@@ -35,14 +35,7 @@ from bayesmm.runtime.streams import start as generator
 from bayesmm.runtime.threads import one_thread
 from bayesmm.sampling.choose_graph import in_closed_form
 from bayesmm.sampling.mode import coarse, find_mode
-from bayesmm.sampling.nuts import (
-    Settings,
-    compiled_density,
-    load_ahead,
-    record,
-    sample_density,
-    start_nutpie,
-)
+from bayesmm.sampling.nuts import Settings, compiled_density, load_ahead, record, sample_density, start_nutpie
 from bayesmm.storage.runs import Run, RunningSampler, Stream, alias, no_stats
 
 # How far chains start, at most, from the mode, in sds; and from the centre, without a mode: as PyMC has it.
@@ -154,6 +147,9 @@ def ready(
         For a model without a free parameter.
     """
     model = generalised(design, priors) if integrated is None else marginal(design, priors, integrated)
+    held = integrated is None or (not design.blocks and all(p.distribution == "Fixed" for p in priors.values()))
+    if model.posterior.size == 0 and held:
+        raise ValueError("every parameter of the model is held fixed by its prior, so there is nothing to sample")
     if model.posterior.size == 0:
         raise ValueError(
             "the priors leave nothing to sample: what they do not fix is integrated out; effects='explicit' "

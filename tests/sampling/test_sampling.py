@@ -14,6 +14,7 @@ import xarray as xr
 from pytensor.raise_op import Assert
 from small_graphs import ERRORS, SHORT, graph_of
 
+import bayesmm as bmm
 import bayesmm.sampling.graph.nuts as sampling
 from bayesmm.errors import BayesmmWarning
 from bayesmm.runtime.progress import progress_bar
@@ -107,6 +108,14 @@ def test_a_model_without_a_free_parameter_can_not_be_sampled(frame):
     fixed = graph_of(frame, "y ~ x", {"Intercept": 10, "beta": 1, "sigma": 2})
     with pytest.raises(ValueError, match="every parameter of the model is held fixed by its prior"):
         sample_graph(fixed, **SHORT)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_nor_can_one_without_a_graph(frame, family):
+    table = frame.assign(y=np.arange(len(frame)) % 3)
+    held = dict.fromkeys(bmm.Model("y ~ x", table, family).priors, 0.5)
+    with pytest.raises(ValueError, match="every parameter of the model is held fixed by its prior"):
+        bmm.Model("y ~ x", table, family, priors=held).sample(progress=False)
 
 
 # --- what comes back -------------------------------------------------------------------------------------------------
