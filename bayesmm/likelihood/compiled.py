@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from bayesmm.families.families import CANONICAL, FAMILIES, NUMBERED_STRIPS
 from bayesmm.families.kernel import is_kernel
+from bayesmm.likelihood.linked import ForCallers
 from bayesmm.likelihood.packed import array_over
 
 Ints = NDArray[np.int64]
@@ -119,9 +120,9 @@ def inner(
     checksum of what it is made from, if not that of the likelihood. `merged`: LLVM makes it a part of what calls it,
     however large it is.
     """
-    options = dict(forceinline=merged, cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    options = dict(forceinline=merged, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
     version = source_version() if version is None else version
-    return Inner(numba.njit(fastmath=set(freedom), **options)(keyed(function, version)))
+    return Inner(numba.njit(fastmath=set(freedom), pipeline_class=ForCallers, **options)(keyed(function, version)))
 
 
 # Kernels that compiled code has in a form of its own
@@ -337,6 +338,13 @@ def zero_integers(n):
 def zero_matrix(n, m):
     """Return n x m zeros."""
     return np.zeros((n, m))
+
+
+@inner
+def assign(out, values):
+    """Set a vector to the numbers of another; `out[:] = values` compiles the text of an error too, two seconds long."""
+    for i in range(out.shape[0]):
+        out[i] = values[i]
 
 
 for _name in ("dpotrf", "dpotri"):

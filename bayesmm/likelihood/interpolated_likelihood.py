@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import carray
 
-from bayesmm.likelihood.compiled import c_function, call, zero_matrix, zeros
+from bayesmm.likelihood.compiled import assign, c_function, call, zero_matrix, zeros
 from bayesmm.likelihood.packed import Integer, Integers, reader
 from bayesmm.likelihood.polynomial_terms import PolynomialTerms, add_slopes, add_terms, from_box, powers, to_box
 from bayesmm.likelihood.posterior import LIKELIHOOD
@@ -29,7 +29,9 @@ def whole_likelihood(w, flags, L, positive, coefficients, value, d_L, d_positive
     data = read_data(w)
     of, (a, b, c) = data.polynomials, (data.sizes[0], data.sizes[1], data.sizes[2])
     at, u = zeros(a + b + c), zeros(len(of.entry))
-    at[:a], at[a : a + b], at[a + b :] = carray(L, (a,)), carray(positive, (b,)), carray(coefficients, (c,))
+    assign(at[:a], carray(L, (a,)))
+    assign(at[a : a + b], carray(positive, (b,)))
+    assign(at[a + b :], carray(coefficients, (c,)))
     if not to_box(of, at, u):
         own = (data.words, flags, L, positive, coefficients, value, d_L, d_positive, d_coefficients)
         return call(data.exact, own)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import compiled, pointer
+from bayesmm.likelihood.compiled import assign, compiled, inner, pointer
 from bayesmm.likelihood.crossproducts import Floats
 from bayesmm.likelihood.laplace_cholesky import (
     Layout,
@@ -150,7 +150,7 @@ def modes_of_blocks(layout: Layout, T: Floats, ok: bool, u: Floats, lead: Floats
     return Modes(tuple(modes), tuple(covariances))
 
 
-@compiled
+@inner
 def _terms(response, eta, aux, s, D, third):
     """Set s = w l', D = -w l'' and w l''' of every row; return the sum of w l."""
     total = 0.0
@@ -163,10 +163,10 @@ def _terms(response, eta, aux, s, D, third):
     return total
 
 
-@compiled
+@inner
 def _objective(layout, response, fixed, ZT, aux, u, eta, s, D, third):
     """Return sum w l - u'u / 2 at u, with the rows' terms."""
-    eta[:] = fixed
+    assign(eta, fixed)
     rows_times(layout, ZT, u, eta)
     total = _terms(response, eta, aux, s, D, third)
     for j in range(u.shape[0]):
@@ -174,7 +174,7 @@ def _objective(layout, response, fixed, ZT, aux, u, eta, s, D, third):
     return total if math.isfinite(total) else -math.inf
 
 
-@compiled
+@inner
 def _direction(layout, ZT, s, D, u):
     """Return (found, Newton step, decrement g'H^-1 g).
 
@@ -197,7 +197,7 @@ def _direction(layout, ZT, s, D, u):
     return math.isfinite(decrement), step, decrement
 
 
-@compiled
+@inner
 def _find_mode(layout, response, fixed, ZT, aux, start, eta, s, D, third):
     """Return (converged, objective, mode) by Newton's method with step-halving, and leave the rows' terms there."""
     u = start.copy()
@@ -211,9 +211,10 @@ def _find_mode(layout, response, fixed, ZT, aux, start, eta, s, D, third):
         ok, step, decrement = _direction(layout, ZT, s, D, u)
         if not ok:
             return False, value, u
-        length, trial, new = 1.0, u, -math.inf
+        length, trial, new = 1.0, u.copy(), -math.inf
         for _ in range(HALVINGS):
-            trial = u + length * step
+            for j in range(u.shape[0]):
+                trial[j] = u[j] + length * step[j]
             new = _objective(layout, response, fixed, ZT, aux, trial, eta, s, D, third)
             if new >= value + ARMIJO * length * decrement - ROUNDING * (1.0 + abs(value)):
                 break
@@ -254,7 +255,7 @@ def _evaluate(layout, response, fixed, T, aux, start):
     return (True, value - 0.5 * log_det, u, third, d_T, d_aux), lead, R
 
 
-@compiled
+@inner
 def _leverages(layout, ZT, D, lead, coupling, R, n_packed):
     """Return h (n,) and -sum D_i z_i t_i' as the factors are packed."""
     n = ZT.shape[0]
@@ -273,7 +274,7 @@ def _leverages(layout, ZT, D, lead, coupling, R, n_packed):
     return leverage, d_T
 
 
-@compiled
+@inner
 def add_effects(layout, i, scale, u, d_T):
     """Add scale z_i u_g' to the lower triangles of the packed factors, u_g the effects of the row's levels."""
     at, packed = 0, 0
@@ -287,7 +288,7 @@ def add_effects(layout, i, scale, u, d_T):
         packed += q * q
 
 
-@compiled
+@inner
 def _joint_gradient(response, eta, aux, leverage, kappa, d_aux):
     """Add the same to `d_aux` where a family gives the derivatives in all that a row depends on."""
     M = int(response.size[0]) + 1 if eta.shape[0] else 1
@@ -299,7 +300,7 @@ def _joint_gradient(response, eta, aux, leverage, kappa, d_aux):
             d_aux[i, j - 1] += response.weights[i] * found
 
 
-@compiled
+@inner
 def _auxiliary_gradient(response, eta, aux, leverage, kappa):
     """Return sum w (dl + h dl'' / 2 + kappa dl'), d for the derivative in each auxiliary that the family has."""
     width = aux.shape[1]
@@ -316,7 +317,7 @@ def _auxiliary_gradient(response, eta, aux, leverage, kappa):
             if h == 0.0 or not math.isfinite(aux[k, j]):  # no parameter, or a threshold that is none
                 continue
             d_aux[k, j] += own[j]
-            moved[:] = aux[k]
+            assign(moved, aux[k])
             for point, weight in ((-2.0, 1.0 / 12.0), (-1.0, -8.0 / 12.0), (1.0, 8.0 / 12.0), (2.0, -1.0 / 12.0)):
                 moved[j] = aux[k, j] + point * h
                 _, d1, d2, _ = derivatives(response.family, response.link, y, size, eta[i], moved)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmm.likelihood.compiled import compiled
+from bayesmm.likelihood.compiled import compiled, inner
 from bayesmm.likelihood.crossproducts import Factor, Floats, Ints
 from bayesmm.likelihood.dense_matrices import LAPACK_FROM, dot, small_cholesky, solve_lower, solve_lower_transposed
 
@@ -103,7 +103,7 @@ def scaled_columns(layout, T):
     return out
 
 
-@compiled
+@inner
 def rows_times(layout, ZT, u, out):
     """Add Z Lambda u to `out`, (n,)."""
     for i in range(ZT.shape[0]):
@@ -116,7 +116,7 @@ def rows_times(layout, ZT, u, out):
             at += q
 
 
-@compiled
+@inner
 def times_rows(layout, ZT, r):
     """Return Lambda'Z'r as one vector like u."""
     K = layout.q.shape[0]
@@ -132,7 +132,7 @@ def times_rows(layout, ZT, r):
     return out
 
 
-@compiled
+@inner
 def factorise(layout, ZT, D):
     """Return (positive definite, log|H|, Blocks); D (n,) is the diagonal of the rows' curvature.
 
@@ -167,7 +167,7 @@ def factorise(layout, ZT, D):
     return math.isfinite(log_det), log_det, Blocks(A, C, S)
 
 
-@compiled
+@inner
 def _assemble(layout, ZT, D):
     """Return the leading blocks (G, q, q) and the rest's (m, m) of H, lower triangles, and the coupling (nnz, q)."""
     K, q = layout.q.shape[0], layout.q[0]
@@ -202,7 +202,7 @@ def _assemble(layout, ZT, D):
     return A, C, S
 
 
-@compiled
+@inner
 def solve(layout, blocks, x):
     """Overwrite x, a vector like u, by H^-1 x."""
     q, G = layout.q[0], layout.n_levels[0]
@@ -222,7 +222,7 @@ def solve(layout, blocks, x):
         solve_lower_transposed(blocks.L[g], part)
 
 
-@compiled
+@inner
 def selected_inverse(layout, blocks):
     """Return the blocks of H^-1 where H has blocks: leading (G, q, q), coupling (nnz, q) transposed, rest (m, m)."""
     q, G = layout.q[0], layout.n_levels[0]
@@ -250,7 +250,7 @@ def selected_inverse(layout, blocks):
     return lead, coupling, R
 
 
-@compiled
+@inner
 def _inverse(L):
     """Return (L L')^-1."""
     if L.shape[0] >= LAPACK_FROM:
@@ -263,7 +263,7 @@ def _inverse(L):
     return out
 
 
-@compiled
+@inner
 def inverse_times_row(layout, ZT, i, lead, coupling, R, t):
     """Set t (sum q,) to those entries of H^-1 Lambda'z_i that belong to the levels of row i."""
     K, q, first = layout.q.shape[0], layout.q[0], layout.n_levels[0] * layout.q[0]

@@ -22,6 +22,7 @@ from bayesmm.likelihood.compiled import (
     INT64,
     WORDS,
     WRONG_SIZE,
+    assign,
     c_function,
     call,
     from_python,
@@ -226,7 +227,10 @@ def change_of_variables(
     L, positive, coefficients = (
         carray(L_, at.L.shape), carray(positive_, at.positive.shape), carray(coefficients_, at.coefficients.shape),
     )  # fmt: skip
-    L[:], positive[:], coefficients[:], value_[0] = at.L, at.positive, at.coefficients, at.log_density
+    assign(L, at.L)
+    assign(positive, at.positive)
+    assign(coefficients, at.coefficients)
+    value_[0] = at.log_density
     if not np.isfinite(at.log_density):
         return 0
     d_L, d_positive = carray(d_L_, at.L.shape), carray(d_positive_, at.positive.shape)

@@ -23,7 +23,7 @@ from bayesmm.design.predictors import MEAN, random_parameters
 from bayesmm.design.records import Design
 from bayesmm.design.residual.of_family import IDENTITY, LOG, link_code
 from bayesmm.families.family import MOST_PARAMETERS
-from bayesmm.likelihood.compiled import compiled
+from bayesmm.likelihood.compiled import assign, compiled, inner
 from bayesmm.likelihood.crossproducts import Factor, Floats
 from bayesmm.likelihood.laplace import (
     ARMIJO,
@@ -144,12 +144,12 @@ def _of_all(several: Several, fixed: Floats, aux: Floats) -> tuple[Floats, Float
     return out.ravel(), rate
 
 
-@compiled
+@inner
 def _total(layout, predictors, response, fixed, ZT, u, eta):
     """Return sum w l - u'u / 2 at u, and leave the linear predictors there."""
     M, total, width = predictors.active.shape[0], 0.0, max(predictors.code.shape[0], MOST_PARAMETERS)
     natural, rates = np.zeros(width), np.zeros(width)
-    eta[:] = fixed
+    assign(eta, fixed)
     rows_times(layout, ZT, u, eta)
     for i in range(response.y.shape[0]):
         if not set_natural(predictors, eta, i * M, natural, rates):
@@ -161,7 +161,7 @@ def _total(layout, predictors, response, fixed, ZT, u, eta):
     return total if math.isfinite(total) else -math.inf
 
 
-@compiled
+@inner
 def _split(active, own, V, values):
     """Set V and d, (M, M) and (M,), of V' diag(d) V without pivoting; return whether pivots are clearly positive."""
     M = own.shape[0]
@@ -187,7 +187,7 @@ def _split(active, own, V, values):
     return True
 
 
-@compiled
+@inner
 def _curved(predictors, ZT, D, rotated, weights):
     """Set the rows V Z Lambda, (n M, sum q), and their weights d of D = V' diag(d) V among what has random effects."""
     M, active = predictors.active.shape[0], predictors.active
@@ -197,8 +197,10 @@ def _curved(predictors, ZT, D, rotated, weights):
             for a in range(M):
                 for b in range(M):
                     own[a, b] = D[i, a, b] if active[a] != 0 and active[b] != 0 else 0.0
-            values[:], vectors = np.linalg.eigh(own)
-            V[:] = vectors.T
+            found, vectors = np.linalg.eigh(own)
+            assign(values, found)
+            for k in range(M):
+                assign(V[k], vectors[:, k])
         for k in range(M):
             weights[i * M + k] = values[k]
             for j in range(ZT.shape[1]):
@@ -207,7 +209,7 @@ def _curved(predictors, ZT, D, rotated, weights):
                     rotated[i * M + k, j] += V[k, a] * ZT[i * M + a, j]
 
 
-@compiled
+@inner
 def _find_mode(layout, predictors, response, fixed, ZT, start, eta):
     """Return (converged, objective, mode) by Newton's method with step-halving, and leave the predictors there."""
     n, M, u = response.y.shape[0], predictors.active.shape[0], start.copy()
@@ -285,7 +287,7 @@ def _evaluate(layout, predictors, response, fixed, T, start):
     return True, value - 0.5 * log_det, u, a, d_T, lead, R
 
 
-@compiled
+@inner
 def _leverages(layout, ZT, D, third, lead, coupling, R, n_packed):
     """Return a (n M,), see above, and -sum D_ab z_a t_b' as the factors are packed."""
     n, M = D.shape[0], D.shape[1]

@@ -12,7 +12,7 @@ import numpy as np
 
 from bayesmm.design.residual.of_family import IDENTITY, LOG
 from bayesmm.families.family import MOST_PARAMETERS
-from bayesmm.likelihood.compiled import compiled, pointer
+from bayesmm.likelihood.compiled import compiled, inner, pointer
 from bayesmm.likelihood.crossproducts import Floats, Ints
 from bayesmm.likelihood.response_kernels import add_score, derivatives, has_joint, set_joint
 
@@ -31,7 +31,7 @@ class Predictors(NamedTuple):
     active: Ints  # (M,) 1 for those with random effects
 
 
-@compiled
+@inner
 def set_natural(predictors, eta, at, natural, rates):
     """Set the parameters of a row, (w,), at predictors (M,) that start at `at`, and their rates; return if they exist.
 
@@ -53,7 +53,7 @@ def set_natural(predictors, eta, at, natural, rates):
     return True
 
 
-@compiled
+@inner
 def _at_point(predictors, response, i, eta, natural, rates, out):
     """Set `out` to (l', l'', l''', dl / d eta_1, ...) of row i at predictors (M,); zeros if there is none."""
     out[:] = 0.0
@@ -67,7 +67,7 @@ def _at_point(predictors, response, i, eta, natural, rates, out):
         out[3 + m] *= rates[m]
 
 
-@compiled
+@inner
 def _along(predictors, response, i, eta, direction, whole, centre, first, second):
     """Set the first differences, (3 + w,), of what `_at_point` gives along a direction, (M,), if asked the second."""
     size = centre.shape[0]
@@ -88,7 +88,7 @@ def _along(predictors, response, i, eta, direction, whole, centre, first, second
         second[k] /= STEP * STEP
 
 
-@compiled
+@inner
 def _row(predictors, response, i, eta, whole, s, D, third):
     """Set the derivatives of a row's w l in its predictors, (M,): s, D = -second (M, M), and if asked third (M, M, M).
 
@@ -134,7 +134,7 @@ def _row(predictors, response, i, eta, whole, s, D, third):
                 third[b, c, a] = third[c, a, b] = third[c, b, a] = value
 
 
-@compiled
+@inner
 def _row_at_once(response, i, eta, whole, out, s, D, third):
     """Set the same as `_row` from what the family gives; all links are identities. `out` is (M + M M + M M M,)."""
     M, w = eta.shape[0], response.weights[i]
