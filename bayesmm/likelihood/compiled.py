@@ -11,11 +11,10 @@ functions of this module, because each way to write `np.zeros` is another functi
 
 import ctypes
 import functools
-import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CellType, FunctionType, ModuleType
@@ -25,20 +24,18 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.core import event as events
 from numba.extending import get_cython_function_address, intrinsic
 from numpy.typing import NDArray
 
 from bayesmm.families.families import CANONICAL, FAMILIES, NUMBERED_STRIPS
 from bayesmm.families.kernel import is_kernel
+from bayesmm.likelihood.announced import PLANS
 from bayesmm.likelihood.linked import ForCallers
 from bayesmm.likelihood.packed import array_over
+from bayesmm.runtime.claims import claimed
 
 Ints = NDArray[np.int64]
-KEPT = ("bayesmm.likelihood.", "bayesmm.families.")  # where compiled functions are that stay on disk
 MAKING = threading.RLock()  # held while a thing is made that is made once
-PATIENCE = 1.5  # seconds from the first function that is compiled until it is announced
-COMPILING = "bayesmm: compiling once for this machine, up to a minute or two; `bayesmm warmup` does it all ahead"
 DOUBLES, WORDS = types.CPointer(types.double), types.CPointer(types.int64)
 INT64 = types.int64
 # What nutpie calls: (dimensions, x, gradient out, log density out, user data) -> error code, and (dimensions, size, x,
@@ -92,7 +89,20 @@ def keyed(function: Callable, version: int) -> Callable:
 
 def compiled(function: Callable) -> Callable:
     """Return the function compiled by Numba at its first call, or taken from the disk; it releases the GIL."""
-    return numba.njit(cache=True, error_model="numpy", nogil=True)(keyed(function, source_version()))
+    made = numba.njit(cache=True, error_model="numpy", nogil=True)(keyed(function, source_version()))
+    compile_for = made.compile
+
+    def compile_alone(signature: object) -> object:
+        with alone(made):
+            return compile_for(signature)
+
+    made.compile = compile_alone
+    return made
+
+
+def alone(function: Callable) -> AbstractContextManager:
+    """Keep other processes from compiling the function, or reading it from the disk, at the same time."""
+    return claimed(f"{numba.config.CACHE_DIR} {function.__module__}.{function.__qualname__}")
 
 
 @dataclass(frozen=True)
@@ -239,12 +249,12 @@ class made_once[Made](functools.cached_property[Made]):
 
 
 def c_function(
-    signature: types.Type, calls: Sequence[Callable[[], object]] = ()
+    signature: types.Type, calls: Sequence[Callable[[], object]] = (), plan: str | None = None
 ) -> Callable[[Callable], Callable[[], object]]:
     """Return a decorator: the function becomes one without arguments that gives it as a C function with an `address`.
 
     It is compiled, or taken from the disk, when it is first asked for: not at import; before it those that it `calls`
-    by their names.
+    by their names. While it is compiled a second process does so by its `plan` of `bayesmm.cli.ahead`.
     """
 
     def decorate(function: Callable) -> Callable[[], object]:
@@ -252,7 +262,7 @@ def c_function(
         def made():
             for needed in calls:
                 needed()
-            found = numba.cfunc(signature, cache=True, error_model="numpy")(keyed(function, source_version()))
+            found = c_function_on_disk(signature, keyed(function, source_version()), plan)
             llvmlite.binding.add_symbol(symbol(function.__name__), found.address)
             return found
 
@@ -261,28 +271,14 @@ def c_function(
     return decorate
 
 
-class Announcement(events.Listener):
-    """Says once, on a terminal or in a notebook, that something is being compiled, if that takes more than a moment."""
-
-    def __init__(self) -> None:
-        self.began, self.said = None, False
-
-    def on_start(self, event: events.Event) -> None:
-        """Take note of a function of the package that is to be compiled: it is not on disk."""
-        if not (event.data["dispatcher"].py_func.__module__ or "").startswith(KEPT):
-            return  # of a graph, which is compiled in every process
-        now = time.monotonic()
-        self.began = now if self.began is None else self.began
-        if not self.said and now - self.began > PATIENCE and sys.stderr is not None:
-            self.said = True
-            if sys.stderr.isatty() or "ipykernel" in sys.modules:
-                print(COMPILING, file=sys.stderr, flush=True)
-
-    def on_end(self, event: events.Event) -> None:
-        """Do nothing: the next one may follow."""
-
-
-events.register("numba:compile", Announcement())
+def c_function_on_disk(signature: types.Type, function: Callable, plan: str | None = None) -> object:
+    """Return a function, see `keyed`, as a C function, compiled or taken from the disk."""
+    with alone(function):
+        PLANS.append(plan)
+        try:
+            return numba.cfunc(signature, cache=True, error_model="numpy")(function)
+        finally:
+            PLANS.pop()
 
 
 @intrinsic

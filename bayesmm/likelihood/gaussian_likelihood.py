@@ -54,7 +54,7 @@ def unpack_rest(d_rest, e, sigma, skip, d_T, d_lam, d_mean):
         d_mean[j] = e[m - p + j] / (sigma * sigma)
 
 
-@c_function(INT64(WORDS, *[DOUBLES] * 7))
+@c_function(INT64(WORDS, *[DOUBLES] * 7), plan="linear")
 def elimination(w, T_, mean_, lam_, D_, M_, c_, results):
     """Set M and c of the rest without the leading factor, its part of log|M| and r'Wr less what it explains."""
     lead, rest, rWr, _, functions, _ = read_cross_products(w)

@@ -73,7 +73,7 @@ CLOSE, FINE_CLOSE = 0.01, 1e-8  # squared length, in sds, of the last step of th
 FAR = 8.0  # prior sds from which on a row's edge is out of the reach of any node
 
 
-@c_function(LEVEL)
+@c_function(LEVEL, plan="levels")
 def lattice_level(
     settings, nodes, log_weights, y, size, weight, eta, A, aux, u, value, d_eta, d_A, d_aux, pool
 ):  # fmt: skip

@@ -3,7 +3,6 @@
 import re
 from types import FunctionType
 
-import numba
 import numpy as np
 from numba import carray, types
 from numba.core import cgutils
@@ -12,7 +11,15 @@ from numba.extending import intrinsic
 from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
 from bayesmm.families.observed import number_at
-from bayesmm.likelihood.compiled import OTHER_FORMS, from_kernel, kernel_version, keyed, once, source_version
+from bayesmm.likelihood.compiled import (
+    OTHER_FORMS,
+    c_function_on_disk,
+    from_kernel,
+    kernel_version,
+    keyed,
+    once,
+    source_version,
+)
 from bayesmm.likelihood.own_family import functions_of
 from bayesmm.likelihood.response_kernels import OUTPUTS, ROW, WIDEST
 
@@ -98,4 +105,4 @@ def _c_function(name: str, kernel, link: int, numbers: int, template=_row):
     made = FunctionType(template.__code__, known, name)
     made.__qualname__ = name
     version = kernel_version(kernel, source_version())
-    return numba.cfunc(ROW, cache=True, error_model="numpy")(keyed(made, version))
+    return c_function_on_disk(ROW, keyed(made, version))

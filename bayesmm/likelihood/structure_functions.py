@@ -3,12 +3,20 @@
 from collections.abc import Callable
 from types import FunctionType
 
-import numba
 import numpy as np
 from numba import carray, types
 
 from bayesmm.design.covariance.structure import COMPLEX_STEP
-from bayesmm.likelihood.compiled import DOUBLES, WORDS, from_kernel, kernel_version, keyed, once, source_version
+from bayesmm.likelihood.compiled import (
+    DOUBLES,
+    WORDS,
+    c_function_on_disk,
+    from_kernel,
+    kernel_version,
+    keyed,
+    once,
+    source_version,
+)
 
 # (sizes: backward, values, rows and columns of the table; sigma; values; table; found; derivatives with respect to what
 # is found; those with respect to the values out; what the kernel returns) -> 1
@@ -80,4 +88,4 @@ def _c_function(template: Callable, kernel: Callable, signature: types.Type) -> 
     made = FunctionType(template.__code__, known, name)
     made.__qualname__ = name
     version = kernel_version(kernel, source_version())
-    return numba.cfunc(signature, cache=True, error_model="numpy")(keyed(made, version))
+    return c_function_on_disk(signature, keyed(made, version))

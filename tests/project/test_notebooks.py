@@ -5,7 +5,7 @@ import sys
 import nbformat
 import pytest
 
-from bayesmm.likelihood.compiled import COMPILING
+from bayesmm.likelihood.announced import COMPILING
 from notebooks.render import FOLDER, SCRIPTS, main, read_script, run
 
 MAY_IMPORT = {"bayesmm", "matplotlib.pyplot", "numpy", "pandas"}
