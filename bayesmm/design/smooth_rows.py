@@ -1,7 +1,7 @@
 """The rows of a table as the columns of a smooth: those without a penalty for X, the others as random effects."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from bayesmm.errors import DataError
 from bayesmm.formula.formula import Call, Expr, literal, text_of
 from bayesmm.runtime.messages import label_text
 
+MAY_BEND = 3  # distinct values from which on a curve through them is no straight line
 Array = np.ndarray
 
 
@@ -49,7 +50,20 @@ def learn_rows(call: Call, given: Mapping[str, Expr], x: Sequence[Array], by: Fa
     for level, label in enumerate(levels):
         if not (by.codes == level).any():
             raise DataError(f"{name} has no row of the level {label_text(label)}, so no curve for it; leave it out")
-    return Smooth(smooth.margins, smooth.turn, smooth.parts, smooth.names, levels)
+    reach = [tuple(float(end) for v in x for end in _ends(v[by.codes == k])) for k in range(len(levels))]
+    return replace(smooth, levels=levels, reach=tuple(reach))
+
+
+def _ends(values: Array) -> tuple[Array, Array]:
+    return values.min(), values.max()
+
+
+def straight_levels(rows: SmoothRows) -> list[str]:
+    """Return the levels of whose curve the rows cannot show a bend, having one or two values of its variable."""
+    if not isinstance(rows.by, Factor) or len(rows.x) > 1:
+        return []
+    levels = enumerate(rows.smooth.levels)
+    return [label for k, label in levels if len(np.unique(rows.x[0][rows.by.codes == k])) < MAY_BEND]
 
 
 def _shares(rows: SmoothRows) -> list[tuple[str, Array]]:

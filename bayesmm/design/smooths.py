@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmm.errors import DataError
+from bayesmm.runtime.threads import one_thread
 
 BASES = ("tp", "cr", "ps")  # thin plate, cubic and P-splines
 USUAL_BASIS = {"s": "tp", "t2": "cr"}
@@ -22,6 +23,7 @@ NULL = 2  # functions without a penalty: the constant and the straight line
 MOST_CENTRES = (
     2000  # distinct values that a thin plate spline is built on (mgcv's max.knots); of more, so many quantiles
 )
+ALL_OF = 400  # rows of a matrix of which all eigenvectors are found at once
 CHUNK = 2_000_000  # numbers of the radial functions that are made at a time
 DEGREE, DIFFERENCE = 3, 2  # of P-splines: cubic, with second differences penalised
 MARGIN = 0.001  # share of the range that P-splines' knots go beyond it
@@ -75,6 +77,8 @@ class Smooth:
         Of the penalised parts.
     levels : tuple of str
         Of the factor by whose levels there is a curve each; empty without.
+    reach : tuple of tuples of float
+        The least and the largest value of each variable in turn in the rows of each level; empty without.
     """
 
     margins: tuple[Margin, ...]
@@ -82,8 +86,10 @@ class Smooth:
     parts: tuple[int, ...]
     names: tuple[str, ...]
     levels: tuple[str, ...] = ()
+    reach: Rows = ()
 
 
+@one_thread()
 def learn_smooth(
     name: str, function: str, x: Sequence[Array], k: Sequence[int], basis: str, *, centred: bool = True
 ) -> Smooth:
@@ -108,6 +114,12 @@ def learn_smooth(
     DataError
         Fewer distinct values than basis functions, or too few of these.
     """
+    pairs = len(np.unique(np.column_stack(x), axis=0))
+    if len(x) > 1 and np.prod(k) > pairs:
+        raise DataError(
+            f"{name} has {' x '.join(map(str, k))} = {np.prod(k):,} basis functions, which must not be more than the "
+            f"distinct pairs of its variables, {pairs:,}; give a smaller k"
+        )
     margins = tuple(_margin(name, values, size, basis) for values, size in zip(x, k, strict=True))
     built = [(margin_columns(m, values), _penalty(m, size)) for m, values, size in zip(margins, x, k, strict=True)]
     if function == "s":
@@ -127,10 +139,20 @@ def smooth_columns(smooth: Smooth, x: Sequence[Array]) -> tuple[Array, list[Arra
     return fixed, penalised
 
 
-def beyond(smooth: Smooth, x: Sequence[Array]) -> Array:
-    """Return which rows are beyond the data of the fit, (n,) bool."""
-    outside = [(v < m.ends[0]) | (v > m.ends[1]) for m, v in zip(smooth.margins, x, strict=True)]
-    return np.logical_or.reduce(outside)
+def beyond(smooth: Smooth, x: Sequence[Array], codes: Array | None = None) -> list[tuple[Array, Rows]]:
+    """Return which rows are beyond the data of the fit, (n,) bool, with the ends of these.
+
+    Of each level, as `codes` number them, where its own are known.
+    """
+    ends = tuple(margin.ends for margin in smooth.margins)
+    if codes is None or not smooth.reach:
+        return [(_outside(ends, x), ends)]
+    own = [tuple(zip(level[::2], level[1::2], strict=True)) for level in smooth.reach]
+    return [((codes == k) & _outside(ends, x), ends) for k, ends in enumerate(own)]
+
+
+def _outside(ends: Rows, x: Sequence[Array]) -> Array:
+    return np.logical_or.reduce([(v < low) | (v > high) for (low, high), v in zip(ends, x, strict=True)])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -140,7 +162,12 @@ def beyond(smooth: Smooth, x: Sequence[Array]) -> Array:
 def _margin(name: str, x: Array, k: int, basis: str) -> Margin:
     distinct, ends = np.unique(x), (float(x.min()), float(x.max()))
     if k < LEAST_SIZE[basis]:
-        raise DataError(f'{name} has k = {k}, and bs = "{basis}" needs at least {LEAST_SIZE[basis]}')
+        most = f", and at most {len(distinct):,} here" if len(distinct) >= LEAST_SIZE[basis] else ""
+        raise DataError(f'{name} has k = {k}, and bs = "{basis}" needs at least {LEAST_SIZE[basis]}{most}')
+    if len(distinct) < LEAST_SIZE[basis]:
+        number = "is constant" if len(distinct) == 1 else f"has {len(distinct)} distinct values"
+        instead = "leave it out" if len(distinct) == 1 else "write it as it is, without a curve"
+        raise DataError(f"the variable of {name} {number}, and a curve needs at least {LEAST_SIZE[basis]}; {instead}")
     if len(distinct) < k:
         raise DataError(
             f"{name} has k = {k}, which must not be above the number of distinct values of its variable, "
@@ -167,13 +194,28 @@ def _thin_plate(x: Array, distinct: Array, k: int, ends: tuple[float, float]) ->
         distinct = np.quantile(distinct, np.linspace(0, 1, MOST_CENTRES))
     shift = float(x.mean())
     centres = distinct - shift
-    values, vectors = np.linalg.eigh(RADIAL * np.abs(centres[:, None] - centres) ** 3)
-    kept = np.sort(np.argsort(-np.abs(values), kind="stable")[:k])[::-1]  # mgcv's order, on which its scale of S rests
-    U = vectors[:, kept]
+    U = _largest(RADIAL * np.abs(centres[:, None] - centres) ** 3, k)
     weights = U @ _without_lines(np.vstack([np.ones_like(centres), centres]) @ U)
     plain = Margin("tp", _numbers(centres), _matrix(weights), shift, (1.0,) * k, ends)
     sizes = np.sqrt(np.square(margin_columns(plain, x)).mean(axis=0))
     return Margin("tp", plain.knots, plain.weights, shift, _numbers(sizes), ends)
+
+
+def _largest(A: Array, k: int) -> Array:
+    """Return the eigenvectors of the k eigenvalues of A that are largest, as numbers without a sign, (m, k).
+
+    In mgcv's order, on which its scale of S rests: the largest with its sign first. Of large matrices by Lanczos'
+    method, as mgcv: all of 2,000 take seconds.
+    """
+    if len(A) <= max(ALL_OF, 4 * k):
+        values, vectors = np.linalg.eigh(A)
+    else:
+        from scipy.sparse.linalg import eigsh  # here, because it takes a fifth of a second to import
+
+        values, vectors = eigsh(A, k, v0=np.sqrt(np.arange(1.0, len(A) + 1)))  # a start that is neither even nor odd
+        order = np.argsort(values)
+        values, vectors = values[order], vectors[:, order]
+    return vectors[:, np.sort(np.argsort(-np.abs(values), kind="stable")[:k])[::-1]]
 
 
 def _without_lines(A: Array) -> Array:

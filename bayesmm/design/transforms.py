@@ -4,7 +4,7 @@ NumPy only, and nothing is looked up by name but data columns, the table of func
 function learns from the data of the fit (means, knots, levels) is kept per expression and used again for later data.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -14,7 +14,7 @@ from bayesmm.design.bases import Basis, RawPolynomial, columns_of_basis, learn_p
 from bayesmm.design.coding import Factor, Levels, Numbers
 from bayesmm.design.factors import factor_value, remedy
 from bayesmm.design.series import aligned, as_numbers, has_index
-from bayesmm.design.smooth_rows import SmoothRows, fixed_columns, learn_rows
+from bayesmm.design.smooth_rows import MAY_BEND, SmoothRows, fixed_columns, learn_rows, straight_levels
 from bayesmm.design.smooths import beyond
 from bayesmm.design.state import Centring, Scope
 from bayesmm.design.variables import KIND_NAMES, NUMERIC, Variable, observed_levels
@@ -287,16 +287,37 @@ def smooth_rows(call: Call, scope: Scope) -> SmoothRows:
         if isinstance(argument, Column) and scope.variables[argument.name].kind not in NUMERIC:
             name, kind = argument.name, KIND_NAMES[scope.variables[argument.name].kind]
             found = f"{text_of(call)} is a smooth of numbers, and '{name}' holds {kind}"
-            raise DataError(f"{found}; write {name} as it is, or (1 | {name})")
+            raise DataError(f"{found}; write {name} as it is, or (1 | {name})" if scope.learning else found)
         x.append(numeric(argument, scope))
+    if len(x) > 1 and given["x"] == given["z"]:
+        raise DataError(
+            f"{text_of(call)} has one variable twice; a surface is of two, a curve s({text_of(given['x'])})"
+        )
     by = evaluate(given["by"], scope) if "by" in given else None
     smooth = scope.state(call, lambda: learn_rows(call, given, x, by))
-    outside = beyond(smooth, x)
-    if not scope.learning and outside.any():
-        ranges = listing(["{:g} to {:g}".format(*margin.ends) for margin in smooth.margins])
-        where = f"the data of the fit, {ranges}, in {scope.rows.text(outside)}"
-        scope.say(warning(f"{text_of(call)} is evaluated beyond {where}: it goes on as a straight line there"))
-    return SmoothRows(call, smooth, x, by)
+    rows = SmoothRows(call, smooth, x, by)
+    if scope.learning:
+        few = [f"{text_of(given['by'])}[{label}]" for label in straight_levels(rows)]
+        if few:
+            said = f"the rows of {listing(few)} have fewer than {MAY_BEND} values of {text_of(given['x'])}"
+            scope.say(warning(f"{said}: what {text_of(call)} bends there is not in the data"))
+    else:
+        _say_beyond_data(rows, [text_of(given[name]) for name in ("x", "z") if name in given], scope)
+    return rows
+
+
+def _say_beyond_data(rows: SmoothRows, variables: Sequence[str], scope: Scope) -> None:
+    codes = rows.by.codes if isinstance(rows.by, Factor) else None
+    for k, (outside, ends) in enumerate(beyond(rows.smooth, rows.x, codes)):
+        if not outside.any():
+            continue
+        of = f" of {rows.smooth.levels[k]}" if rows.smooth.reach else ""
+        ranges = listing(
+            [f"{name} from {low:g} to {high:g}" for name, (low, high) in zip(variables, ends, strict=True)]
+        )
+        where = f"the data of the fit{of}, {ranges}, in {scope.rows.text(outside)}"
+        goes_on = "it goes on as a straight line there" if len(variables) == 1 else "it goes on without a bend there"
+        scope.say(warning(f"{text_of(rows.call)} is evaluated beyond {where}: {goes_on}"))
 
 
 def _learn_basis(call: Call, x: np.ndarray, options: Mapping[str, object]) -> Basis:

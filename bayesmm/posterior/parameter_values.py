@@ -1,6 +1,6 @@
 """The parameters that data are simulated from: by place, from a maximised fit, or a draw of a posterior."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -22,7 +22,15 @@ from bayesmm.design.residual.structure import NOTHING, Values, values_by_label
 from bayesmm.errors import DataError, listing, suggest
 from bayesmm.estimation.estimates import Estimates
 from bayesmm.likelihood.crossproducts import Floats
-from bayesmm.posterior.draws import factor_draws, residual_draws, scalar_draws, tree_sizes, variable
+from bayesmm.posterior.draws import (
+    block_draws,
+    factor_draws,
+    kept_effects,
+    residual_draws,
+    scalar_draws,
+    tree_sizes,
+    variable,
+)
 from bayesmm.posterior.point_estimates import estimate
 from bayesmm.runtime.arguments import is_real
 
@@ -46,6 +54,9 @@ class ParameterValues:
         Those of the residual structure besides sigma.
     levels : mapping of str to float
         As `Estimates.levels`.
+    curves : mapping of int to (G, q) float64
+        The effects that are the curves of smooths, by the position of their block: a part of the mean, and not of
+        groups that may be others. Where nothing is known of a curve there are none.
     """
 
     beta: Floats
@@ -53,6 +64,7 @@ class ParameterValues:
     auxiliaries: tuple[float, ...]
     residual: Values = NOTHING
     levels: Mapping[str, float] = MappingProxyType({})
+    curves: Mapping[int, Floats] = MappingProxyType({})
 
 
 def parameter_values(design: Design, parameters: object) -> Callable[[np.random.Generator], ParameterValues]:
@@ -103,7 +115,14 @@ def check_same_parameters(design: Design, other: Design) -> None:
 def from_point(design: Design, point: Estimates) -> ParameterValues:
     """Return the estimates of a maximised fit; what has none is as `_undefined` says."""
     check_same_parameters(design, point.design)
-    return replace(from_mapping(design, estimates(point)), levels=point.levels)
+    curves = {k: point.modes[k] for k in _shared_smooths(design, point.design)}
+    return replace(from_mapping(design, estimates(point)), levels=point.levels, curves=curves)
+
+
+def _shared_smooths(design: Design, other: Design) -> list[int]:
+    """Return the blocks that are smooths, if these have the same basis in both designs, so that effects carry over."""
+    ours, theirs = ([own.spec.states[call] for call in own.formula.smooths] for own in (design, other))
+    return [k for k, block in enumerate(design.blocks) if block.smooth] if ours == theirs else []
 
 
 def estimates(point: Estimates) -> dict[str, float]:
@@ -115,24 +134,31 @@ def estimates(point: Estimates) -> dict[str, float]:
 
 def _from_posterior(design: Design, fit) -> Callable[[np.random.Generator], ParameterValues]:
     check_same_parameters(design, fit.design)
-    values = posterior_values(fit)
+    values = posterior_values(fit, _shared_smooths(design, fit.design))
     number = int(np.prod(tree_sizes(fit.tree)))
     return lambda rng: values(int(rng.integers(number)))
 
 
-def posterior_values(fit) -> Callable[[int], ParameterValues]:
-    """Return a function of the number of a draw, all chains after each other: the parameters of that draw."""
+def posterior_values(fit, smooths: Sequence[int]) -> Callable[[int], ParameterValues]:
+    """Return a function of the number of a draw, all chains after each other: the parameters of that draw.
+
+    With the curves of these blocks, where they were kept.
+    """
     design, number = fit.design, int(np.prod(tree_sizes(fit.tree)))
     beta = variable(fit.tree, "beta").reshape(number, -1) if design.p else np.empty((number, 0))
     factors = [factor_draws(fit, block) for block in design.blocks]
     own = scalar_draws(fit)
     residual = residual_draws(fit)
+    kept = [k for k in kept_effects(fit) if k in smooths]
+    curves = {k: block_draws(fit, design.blocks[k]) for k in kept}
+    curves = {k: draws.reshape(number, *draws.shape[2:]) for k, draws in curves.items()}
 
     def values_at(s: int) -> ParameterValues:
         auxiliaries = tuple(float(own[name][s]) if name in own else 1.0 for name in design.family.auxiliaries)
         others = {name: values[s] for name, values in residual.items()}
         levels = {name: float(own[name][s]) for name in design.residual.levels.values() if name in own}
-        return ParameterValues(beta[s], tuple(L[s] for L in factors), auxiliaries, others, levels)
+        known = {k: draws[s] for k, draws in curves.items()}
+        return ParameterValues(beta[s], tuple(L[s] for L in factors), auxiliaries, others, levels, known)
 
     return values_at
 

@@ -122,7 +122,8 @@ def singular_parts(point, k: int) -> list[str]:
     if block.smooth:
         flat = [text for text, i in block.sds if i in zero]
         named = [block.group if len(block.sds) == 1 else f"{text} in {block.group}" for text in flat]
-        return [f"the smoothing sd of {listing(named)} is 0: a straight line"] if named else []
+        straight = " (a straight line)" * (len(block.sds) == 1)
+        return [f"the smoothing sd of {listing(named)} is 0{straight}"] if named else []
     parts = [f"the sd of {name} in {block.group} is 0" for name, i in block.sds if i in zero]
     for parameter in parameters:
         if parameter.kind == "corr" and not set(parameter.terms) & set(zero) and at_bound(point, parameter):

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmm.errors import DataError, listing
-from bayesmm.posterior.draws import kept_effects, tree_sizes
+from bayesmm.posterior.draws import tree_sizes
 from bayesmm.posterior.parameter_values import posterior_values
 from bayesmm.posterior.predict import check_choice, check_draws, checked_seed, predict, rows_of
 from bayesmm.posterior.residuals import thinned
@@ -33,7 +33,8 @@ def posterior_predictive(
         The same seed gives the same draws. None: a new one, recorded in the tree.
     groups : {"conditional", "new"}
         "conditional": the groups of the data, with the random effects of the draw. "new": other groups with the same
-        rows, whose effects are drawn from N(0, Sigma): whether the model gives such groups at all.
+        rows, whose effects are drawn from N(0, Sigma): whether the model gives such groups at all. Curves of smooths
+        are those of the draw in both: they are a part of the mean.
 
     Returns
     -------
@@ -45,8 +46,8 @@ def posterior_predictive(
     Raises
     ------
     ValueError
-        For an argument out of range, draws that would not fit in memory, or ``groups="conditional"`` where the random
-        effects were not kept.
+        For an argument out of range, draws that would not fit in memory, or random effects that are needed and were not
+        kept: all for ``groups="conditional"``, those of smooths for others.
     DataError
         New groups have no mean: with the inverse link a linear predictor is not above 0.
     """
@@ -55,12 +56,13 @@ def posterior_predictive(
         check_whole("draws", draws, 1)
     check_seed(seed)
     _check_enough(fit, draws)
-    known = kept_effects(fit)
-    if groups == "conditional" and len(known) < len(fit.design.blocks):
-        missing = [block.group for k, block in enumerate(fit.design.blocks) if k not in known]
+    needed = [block for block in fit.design.blocks if groups == "conditional" or block.smooth]
+    missing = [block.group for block in needed if block.names.effects not in fit.tree["posterior"].data_vars]
+    if missing:
+        smooth = any(block.smooth for block in needed)
         raise ValueError(
             f"the fit was made with keep_effects=False, so the effects of {listing(missing)} are not known; sample "
-            "again with keep_effects=True, or use groups='new'"
+            f"again with keep_effects=True{'' if smooth else ", or use groups='new'"}"
         )
     chosen = fit if draws is None else thinned(fit, draws)
     seed = checked_seed(seed)
@@ -92,7 +94,8 @@ def _of_known_groups(fit, seed: int) -> np.ndarray:
 
 def _of_new_groups(fit, seed: int) -> np.ndarray:
     check_draws(fit, rows_of(fit.design, None, ()))
-    values_at, number = posterior_values(fit), int(np.prod(tree_sizes(fit.tree)))
+    smooths = [k for k, block in enumerate(fit.design.blocks) if block.smooth]
+    values_at, number = posterior_values(fit, smooths), int(np.prod(tree_sizes(fit.tree)))
     try:
         return np.stack(
             [drawn(fit.design, values_at(s), stream(seed, "posterior predictive", s)) for s in range(number)]

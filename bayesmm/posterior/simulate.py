@@ -29,7 +29,8 @@ COPIES = 3  # of the simulations: the columns, their array, and the table
 def simulate(model, parameters: object, draws: int = 1, seed: int | None = None) -> pd.DataFrame:
     """Draw responses from the model with known parameters, for the rows of its data.
 
-    The random effects are drawn anew from N(0, Sigma) for each response.
+    The random effects are drawn anew from N(0, Sigma) for each response. Smooths are a part of the mean: their curves
+    are those of the fit, and only where the parameters are a mapping, which knows of none, drawn too.
 
     Parameters
     ----------
@@ -83,8 +84,11 @@ def simulator(point, effects: str = "new") -> Callable[[np.random.Generator], Fl
 
 
 def drawn(design: Design, values: ParameterValues, rng: np.random.Generator) -> Floats:
-    """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta."""
-    effects = [drawn_effects(block, rng, L) for block, L in zip(design.blocks, values.factors, strict=True)]
+    """Return a response of new levels of every factor, (n,): b ~ N(0, Sigma), then y given eta; curves are as known."""
+    effects = [
+        values.curves[k] if k in values.curves else drawn_effects(block, rng, L)
+        for k, (block, L) in enumerate(zip(design.blocks, values.factors, strict=True))
+    ]
     eta = linear_predictor(design, values.beta, effects)
     own = dict(zip(design.family.auxiliaries, values.auxiliaries, strict=True)) | dict(values.levels)
     return noise(design, eta, own, rng, values.residual, shifts(design, effects))

@@ -128,17 +128,27 @@ def _base(value: object) -> int | None:
 
 
 # Fields that files of earlier versions have not
-NEWER: Mapping[str, Callable] = MappingProxyType({"matrix": _matrix, "names": _texts})
+NEWER = frozenset({"matrix", "names", "reach"})
 # name -> the record, and how each of its fields is read
 STATES: Mapping[str, tuple[type, Mapping[str, Callable]]] = MappingProxyType(
     {
-        "Levels": (Levels, {"labels": _texts, "contrasts": _contrasts, "base": _base} | NEWER),
+        "Levels": (
+            Levels,
+            {"labels": _texts, "contrasts": _contrasts, "base": _base, "matrix": _matrix, "names": _texts},
+        ),
         "Centring": (Centring, {"mean": float, "sd": float}),
         "Polynomial": (Polynomial, {"centres": _numbers, "norms": _numbers}),
         "RawPolynomial": (RawPolynomial, {"degree": int}),
         "Smooth": (
             Smooth,
-            {"margins": _margins, "turn": _matrix, "parts": _places, "names": _texts, "levels": _texts},
+            {
+                "margins": _margins,
+                "turn": _matrix,
+                "parts": _places,
+                "names": _texts,
+                "levels": _texts,
+                "reach": _matrix,
+            },
         ),
         "Spline": (Spline, {"knots": _numbers, "degree": int, "intercept": bool, "natural": bool}),
     }

@@ -19,6 +19,7 @@ FRAME = pd.DataFrame(
 )
 FRAME["y"] = np.sin(FRAME["x"]) + 0.3 * RNG.normal(size=90)
 FRAME["few"], FRAME["one"], FRAME["yes"] = np.arange(90) % 4, 1.0, X > 0
+FRAME["two"] = np.arange(90) % 2
 
 
 @pytest.mark.parametrize("basis", smooths.BASES)
@@ -93,6 +94,32 @@ def test_other_rows_get_the_same_columns_and_a_warning_beyond():
     assert "s(x):f is evaluated beyond the data of the fit" in beyond[0].text
 
 
+def test_the_data_of_a_curve_are_those_of_its_level():
+    table = FRAME.assign(x=np.where(FRAME["f"] == "b", np.clip(FRAME["x"], 0.2, 0.4), FRAME["x"]))
+    design = bmm.Model("y ~ f + s(x, by = f, k = 5)", table).design
+    at = pd.DataFrame({"y": 0.0, "x": [0.6, 0.6, 0.3], "f": ["a", "b", "b"]})
+    (said,) = encode(design.spec, at).messages
+    assert "beyond the data of the fit of b, x from 0.2 to 0.4, in row [1]: it goes on as a straight line" in said.text
+    surface = bmm.Model("y ~ t2(x, z, k = 4)", FRAME).design
+    (said,) = encode(surface.spec, FRAME.iloc[:2].assign(x=99.0)).messages
+    assert "x from " in said.text and "z from " in said.text and "without a bend" in said.text
+
+
+def test_a_level_whose_rows_cannot_bend_its_curve_is_named():
+    table = FRAME.assign(x=np.where(FRAME["f"] == "b", 0.3, FRAME["x"]))
+    said = " ".join(message.text for message in bmm.Model("y ~ f + s(x, by = f, k = 5)", table).design.messages)
+    assert "the rows of f[b] have fewer than 3 values of x: what s(x):f bends there is not in the data" in said
+
+
+@pytest.mark.parametrize("centres", [np.linspace(-1, 1, 600), np.random.default_rng(1).normal(size=600)])
+def test_the_largest_eigenvectors_are_those_of_all(centres, monkeypatch):
+    A = np.abs(centres[:, None] - centres) ** 3 / 12
+    some = smooths._largest(A, 10)
+    monkeypatch.setattr(smooths, "ALL_OF", 1000)
+    every = smooths._largest(A, 10)
+    assert_allclose(np.abs(np.sum(some * every, axis=0)), 1, atol=1e-10)  # their signs are the linear algebra's
+
+
 def test_a_curve_for_each_level_and_a_number_that_multiplies_one():
     design = bmm.Model("y ~ f + s(x, by = f, k = 5)", FRAME).design
     assert [block.group for block in design.blocks] == ["s(x):f[a]", "s(x):f[b]", "s(x):f[c]"]
@@ -123,8 +150,11 @@ FORMULAS = [
     ("y ~ s(f)", DataError, "s(f) is a smooth of numbers, and 'f' holds text"),
     ("y ~ s(x, k = 500)", DataError, "must not be above the number of distinct values of its variable"),
     ("y ~ s(few)", DataError, "the number of distinct values of its variable, 4"),
-    ("y ~ s(one)", DataError, "the number of distinct values of its variable, 1"),
-    ("y ~ s(x, k = 2)", DataError, "needs at least 3"),
+    ("y ~ s(one)", DataError, "the variable of s(one) is constant, and a curve needs at least 3; leave it out"),
+    ("y ~ s(two)", DataError, "the variable of s(two) has 2 distinct values, and a curve needs at least 3; write it"),
+    ("y ~ t2(x, x)", DataError, "t2(x, x) has one variable twice; a surface is of two, a curve s(x)"),
+    ("y ~ t2(x, z, k = 30)", DataError, "30 x 30 = 900 basis functions, which must not be more than the distinct"),
+    ("y ~ s(x, k = 2)", DataError, "needs at least 3, and at most"),
     ("y ~ s(x, k = 3, bs = 'ps')", DataError, "needs at least 4"),
     ("y ~ s(x, k = 2.5)", DataError, "expected a whole number"),
     ("y ~ s(x, k = c(3, 4))", DataError, "expected a whole number"),

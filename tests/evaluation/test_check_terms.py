@@ -20,7 +20,9 @@ def table(n=96, groups=8):
 
 
 ADVICE = {
-    "smooth": ("y ~ s(x)", "gaussian", "", "write a term without a penalty in place of s(x), x for s(x)"),
+    "smooth": ("y ~ s(x)", "gaussian", "", "write x in place of s(x)"),
+    "curves": ("y ~ s + s(x, by = s)", "gaussian", "", "if no curve of s(x):s bends, write s:x in their place"),
+    "surface": ("y ~ t2(x, y2, k = 4)", "gaussian", "", "compare it with s(x) + s(y2)"),
     "one column": ("y ~ x + (1 | g)", "gaussian", "", "leave the term out"),
     "free": ("y ~ x + (x | g)", "gaussian", "write || for |", "leave the term out, write || for |"),
     "independent": ("y ~ x + (x || g)", "gaussian", "", "leave the term out"),

@@ -15,6 +15,7 @@ from bayesmm.errors import BayesmmWarning, DataError
 from bayesmm.evaluation.graph_vs_reml import check_consistency
 from bayesmm.evaluation.smooths import _Inverse, curves
 from bayesmm.likelihood.problem import orthogonal_problem
+from bayesmm.posterior.parameter_values import parameter_values
 
 CYCLE, SIMULATED = table("mcycle"), table("smooths")
 WITH_GROUPS = "y ~ f + s(x, bs = 'cr', k = 10) + (1 | g)"
@@ -171,6 +172,25 @@ def test_other_data_keep_the_knots_and_simulations_have_the_spread():
     drawn = model.simulate(values, draws=4000, seed=1).to_numpy()
     Z = model.design.blocks[1].Z
     assert_allclose(np.cov(drawn), 4 * Z @ Z.T + 0.01 * np.eye(240), atol=0.15 * 4 * (Z @ Z.T).max())
+
+
+def test_new_groups_keep_the_curves_that_are_known():
+    """A curve is a part of the mean: the mean of many simulations is the population's, whatever the groups."""
+    model = bmm.Model(WITH_GROUPS, SIMULATED)
+    point, fit = model.maximize(), invented(model)
+    average = point.predict(groups="population")["estimate"].to_numpy()
+    spread = np.hypot(point.parameters["sd_g[Intercept]"], point.parameters["sigma"])
+    for drawn in (point.simulate(1000, seed=1), model.simulate(point, 1000, seed=2)):
+        # in each of the 240 rows within 5 standard errors
+        assert np.abs(drawn.mean(axis=1) - average).max() < 5 * spread / np.sqrt(1000)
+    curve = fit.predict(kind="linear", groups="population").draws.reshape(-1, model.design.n)
+    sd = np.sqrt(draws(fit, "sd_g")[:, 0] ** 2 + draws(fit, "sigma") ** 2)
+    y = fit.posterior_predictive(groups="new", seed=1)["posterior_predictive"]["y"].to_numpy().reshape(curve.shape)
+    z = ((y - curve) / sd[:, None]).mean(axis=0) * np.sqrt(len(y))  # a standard normal number for each row
+    assert np.abs(z).max() < 5
+    other = bmm.Model(WITH_GROUPS, SIMULATED[SIMULATED["x"] < 0.6])  # with knots of its own
+    assert parameter_values(other.design, point)(None).curves == {}
+    assert set(parameter_values(model.with_data(SIMULATED.iloc[::2]).design, point)(None).curves) == {1}
 
 
 def test_what_cannot_be_is_said():

@@ -18,6 +18,7 @@ from bayesmm.evaluation.checks.check import Check
 from bayesmm.evaluation.checks.sampling import FEW_LEVELS
 from bayesmm.evaluation.checks.terms import (
     BAR,
+    bends,
     centring,
     factor_text,
     movers,
@@ -239,7 +240,8 @@ def _say_effects(design, parameter: Parameter, draws: np.ndarray, at_means: bool
     """
     block = design.blocks[parameter.block]
     if parameter.kind == "sd" and block.smooth:
-        return f"the data do not show that {block.group} bends; {smaller(design, parameter.block)}."
+        what = bends(design, parameter.block, parameter.terms[0])
+        return f"the data do not show that {block.group} {what}; {smaller(design, parameter.block)}."
     if parameter.kind == "sd":
         term = block.columns[parameter.terms[0]]
         upper = np.quantile(draws, 0.975)

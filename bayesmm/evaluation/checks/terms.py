@@ -6,7 +6,9 @@ import numpy as np
 
 from bayesmm.design.blocks import bars_by_block
 from bayesmm.design.records import Block, Design
+from bayesmm.design.smooth_places import CurvePlace, curve_places
 from bayesmm.design.summed import is_summed
+from bayesmm.formula.formula import arguments_of, text_of
 
 BAR = "write || for |"
 ROUNDING = 1e-8  # of a column, below which another has nothing of it: it is centred already; ours
@@ -49,9 +51,27 @@ def smaller(design: Design, k: int) -> str:
     """Return what to write in place of block k where a variance is 0 or a correlation 1."""
     block = design.blocks[k]
     if block.smooth:
-        return f"write a term without a penalty in place of {block.group}, x for s(x)"
+        place = _place(design, k)
+        x, *others = place.variables
+        if others:
+            return f"compare it with s({x}) + s({others[0]})"
+        if place.level:
+            by = text_of(arguments_of(place.call)["by"])
+            return f"if no curve of {text_of(place.call)} bends, write {by}:{x} in their place"
+        return f"write {x} in place of {block.group}"
     step = without_correlation(design, k)
     return f"leave the term out, {step}" if step else "leave the term out"
+
+
+def bends(design: Design, k: int, i: int) -> str:
+    """Return what a smooth does whose sd of column i in block k is above 0."""
+    x, *others = _place(design, k).variables
+    part = next(text for text, column in design.blocks[k].sds if column == i)
+    return f"bends along {({'first': x, 'second': others[0]} | {'both': 'both at once'})[part]}" if others else "bends"
+
+
+def _place(design: Design, k: int) -> CurvePlace:
+    return next(place for place in curve_places(design) if place.block == k)
 
 
 def terms_text(block: Block, columns: Sequence[int]) -> str:
