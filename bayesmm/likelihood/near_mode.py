@@ -114,7 +114,7 @@ def _box(model: Marginal, draws: Floats, of_factors: int) -> Box:
     scales = np.arange(of_factors, of_factors + int(model.posterior.coordinates.sizes[0]))
     scales = scales[(draws[:, scales] > 0).all(axis=0)]  # by their logs
     diagonal[scales] = scales
-    return box_around(entry, diagonal[entry], draws, draws[0], _reach(len(entry)))
+    return box_around(entry, diagonal[entry], draws, draws[0], _reach(len(entry)), of_factors)
 
 
 def _reach(parameters: int) -> float:

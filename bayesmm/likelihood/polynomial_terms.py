@@ -21,6 +21,7 @@ class PolynomialTerms(NamedTuple):
     diagonal: Integers  # (t,)
     centre: Vector  # (t,)
     axes: Matrix  # (t, t)
+    floor: Vector  # (t,)
     points: Vector  # (degree + 1,) `leja_points`
     scales: Vector  # (degree + 1,)
     start: Integers  # (runs + 1,) where each begins
@@ -34,7 +35,7 @@ def terms_of(box: Box, found: Interpolant) -> PolynomialTerms:
     order = np.lexsort(found.index.T[::-1])  # with each term come all of lower degrees
     index, first = found.index[order], np.flatnonzero(found.index[order, -1] == 0)
     own = np.append(first, len(index)), index[first, :-1], found.terms[order]
-    return PolynomialTerms(box.entry, box.diagonal, box.centre, box.axes, points, scales, *own)
+    return PolynomialTerms(box.entry, box.diagonal, box.centre, box.axes, box.floor, points, scales, *own)
 
 
 @inner
@@ -46,7 +47,8 @@ def to_box(data, T, u):
         of = T[diagonal] if diagonal >= 0 else 1.0
         if not of > 0.0:
             return False
-        s[i] = (math.log(of) if at == diagonal else T[at] / of) - data.centre[i]
+        log = 0.5 * math.log(of * of + data.floor[i] * data.floor[i]) if at == diagonal else 0.0
+        s[i] = (log if at == diagonal else T[at] / of) - data.centre[i]
     inside = True
     for i in range(t):
         u[i] = 0.0
@@ -64,8 +66,12 @@ def from_box(data, T, d_u, d_T):
         d_s, at, of = 0.0, data.entry[i], data.diagonal[i]
         for j in range(t):
             d_s += data.axes[j, i] * d_u[j]
-        d_T[at] += d_s / T[of] if of >= 0 else d_s
-        if of >= 0 and at != of:
+        if of < 0:
+            d_T[at] += d_s
+        elif at == of:
+            d_T[at] += d_s * T[at] / (T[at] * T[at] + data.floor[i] * data.floor[i])
+        else:
+            d_T[at] += d_s / T[of]
             d_T[of] -= d_s * T[at] / (T[of] * T[of])
 
 

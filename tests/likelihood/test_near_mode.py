@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import bayesmm as bmm
-from bayesmm.likelihood import eliminated
+from bayesmm.likelihood import box, eliminated
 from bayesmm.likelihood import near_mode as near
 from bayesmm.likelihood.conditional_gaussian import recover
 from bayesmm.likelihood.eliminated import is_costly, polynomials
@@ -31,6 +31,7 @@ FORMULAS = {
     "crossed": ("y ~ x + (1 | g) + (1 | h)", {}),
     "crossed slopes": ("y ~ x + f + (x | g) + (1 | h)", {"weights": "w"}),
     "nested": ("y ~ x + (1 | h / k)", {}),
+    "an sd that may be 0": ("y ~ x + (1 | g) + (1 | k2)", {}),
     "known errors": ("y | se(w) ~ x + (1 | g)", {}),
     "a prior that is not normal": (
         "y ~ x + (1 | g)",
@@ -48,7 +49,7 @@ def data(seed=1, G=80, n=900):
     g, h, x = rng.integers(G, size=n), rng.integers(30, size=n), rng.normal(size=n)
     g[:G] = np.arange(G)
     frame = pd.DataFrame({"g": g, "h": h, "x": x, "w": rng.uniform(0.5, 2, n), "k": rng.integers(3, size=n)})
-    frame["f"] = np.array(list("uvw"))[rng.integers(3, size=n)]
+    frame["f"], frame["k2"] = np.array(list("uvw"))[rng.integers(3, size=n)], np.arange(n) * 7 % 40
     b = rng.multivariate_normal([0, 0], [[1, 0.3], [0.3, 0.5]], G)
     frame["y"] = 2 + 0.5 * x + b[g, 0] + b[g, 1] * x + rng.normal(size=30)[h] + rng.normal(size=n)
     return frame
@@ -211,6 +212,8 @@ GENERALISED = {
     "no factor": ("count ~ x", "negbinomial", {}),
     "ordered": ("rating ~ x + (1 | g)", "cumulative", {}),
     "an sd that is fixed": ("count ~ x + (1 | g)", "poisson", {"priors": {"sd_g": bmm.Prior("Fixed", value=0.8)}}),
+    "an sd that may be 0": ("noise ~ x + (1 | g)", "bernoulli", {}),
+    "ordered, an sd that may be 0": ("sorted ~ x + (1 | g)", "cumulative", {}),
 }
 
 
@@ -218,7 +221,8 @@ def responses(G=150, n=1200):
     rng, frame = np.random.default_rng(7), data(G=G, n=n)
     eta = 0.3 + 0.4 * frame["x"] + rng.normal(0, 0.7, G)[frame["g"]]
     frame["yes"], frame["count"] = rng.random(n) < 1 / (1 + np.exp(-eta)), rng.poisson(np.exp(eta))
-    frame["size"] = rng.gamma(2.0, np.exp(eta) / 2)
+    frame["size"], frame["noise"] = rng.gamma(2.0, np.exp(eta) / 2), rng.random(n) < 0.4
+    frame["sorted"] = rng.integers(1, 4, n)
     frame["rating"] = 1 + (np.asarray(eta)[:, None] + rng.logistic(size=(n, 1)) > [-0.7, 0.9]).sum(axis=1)
     return frame
 
@@ -237,7 +241,10 @@ def test_generalised_densities_are_those_by_quadrature(name):
     made = near_mode(own, mode.x, mode.factor)
     assert unpacked(made.words, PosteriorData).likelihood[0] == whole_likelihood().address
     x = mode.x + 1.2 * np.random.default_rng(2).standard_normal((60, len(mode.x))) @ mode.factor.T
-    np.testing.assert_allclose(made.many(x), own.posterior.many(x), rtol=0, atol=near.PRECISION)
+    expected = own.posterior.many(x)
+    # beyond the draws, where the density is e^-8 of its peak and less, the promise is that of the faces of the box
+    promised = near.PRECISION * np.where(expected < expected.max() - 8, near.AT_EDGE, 1)
+    assert (np.abs(made.many(x) - expected) < promised).all()
     for at in x[:10]:
         value, slope = made(at)
         exact, expected = own.posterior(at)
@@ -246,6 +253,45 @@ def test_generalised_densities_are_those_by_quadrature(name):
         step = 1e-5 * mode.factor[:, 0]
         rise = (made(at + step)[0] - made(at - step)[0]) / 2
         assert rise == pytest.approx(slope @ step, abs=1e-8)  # and exactly that of the polynomial
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(
+    "of", [lambda: of_family("an sd that may be 0")[1:], lambda: at_its_mode(*FORMULAS["an sd that may be 0"])[1:]]
+)
+def test_down_to_a_variance_of_next_to_nothing_it_is_the_polynomial(of, monkeypatch):
+    """Where the data allow 0, draws of the sd go there; without this each of them would cost an exact evaluation."""
+    own, mode = of()
+    boxes, true = [], box.box_around
+    for where in (near, eliminated):
+        monkeypatch.setattr(where, "box_around", lambda *given: boxes.append(true(*given)) or boxes[-1])
+    made = near_mode(own, mode.x, mode.factor)
+    (floor,) = boxes[0].floor[boxes[0].floor > 0]
+    weak = int(np.argmax(np.abs(mode.factor).max(axis=1)))
+    x = np.tile(mode.x, (8, 1))
+    at = natural_parameters(own, x)
+    sds = [
+        at.L[0, entry] / (at.positive[0, 0] if own.integrated else 1) for entry in boxes[0].entry[boxes[0].floor > 0]
+    ]
+    x[:, weak] += np.log(np.linspace(0.03, 2, 8) * floor / sds[0])
+    exact = own.posterior.settled(mode.x) if own.integrated is None else own.posterior
+    missed = np.abs(made.many(x) - exact.many(x))
+    assert (missed > 0).any() and (missed < (near.PRECISION if own.integrated is None else 1e-6)).all()
+    for one in x[::3]:
+        np.testing.assert_allclose(made(one)[1] @ mode.factor, exact(one)[1] @ mode.factor, atol=0.05)
+
+
+def test_a_box_with_a_floor_has_the_parameters_back():
+    rng = np.random.default_rng(3)
+    T = np.column_stack([np.exp(rng.normal(-1, [0.2, 0.6, 0.6], (500, 3))), rng.normal(size=500)])
+    entry, diagonal = np.arange(4), np.array([0, 1, 2, box.ALONE])
+    made = box.box_around(entry, diagonal, T, T[0], factors=2)
+    # the spread of the first is too small, and the third is no entry of a factor
+    assert (made.floor > 0).tolist() == [False, True, False, False]
+    inside = T[made.has(T)]
+    inside[::2, 1] = np.linspace(0.03, 1, len(inside[::2])) * made.floor[1]
+    np.testing.assert_allclose(made.parameters(made.places(inside)), inside, rtol=1e-9)
+    assert made.has(inside[::2]).all() and not made.has(inside[:1] * [1, 0, 1, 1]).any()
 
 
 @pytest.mark.usefixtures("always")
