@@ -352,7 +352,7 @@ def _scope_again(spec: DesignSpec, table: Table, groups: bool, residual: bool = 
 def _values(spec: DesignSpec, scope: Scope, groups: bool) -> Values:
     """Return the variables of the terms, those of the groups' too if `groups`."""
     if gaps := missing_text(tuple(scope.variables.values()), scope.rows):
-        raise DataError(gaps)
+        raise DataError(f"{gaps}; other rows have to be complete, so leave these out or fill them in")
     check_columns(scope)
     return {expr: evaluate(expr, scope) for expr in variables_of(spec.formula, groups)}
 

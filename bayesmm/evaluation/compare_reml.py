@@ -13,6 +13,7 @@ from bayesmm.design.summed import is_summed
 from bayesmm.display.frames import Tabled
 from bayesmm.errors import PriorError
 from bayesmm.estimation.corner import no_maximum
+from bayesmm.estimation.estimates import Estimates
 from bayesmm.evaluation.checks import Check, run_checks
 from bayesmm.evaluation.compare_reml_text import render_comparison
 from bayesmm.evaluation.compare_reml_verdicts import NODES, Row, Rule, judge, say_why
@@ -110,6 +111,8 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
         If `point` is of another model or of other responses than `fit`, or `consistency` is none of its choices.
     """
     check_choice(consistency)
+    if point is not None and not isinstance(point, Estimates):
+        raise TypeError(f"compare() takes a maximised fit, as maximize() gives, not {type(point).__name__}")
     if point is not None:
         check_same_model(fit.design, point.design)
     absent = no_maximum(fit.design) if point is None else ""

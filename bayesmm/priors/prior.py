@@ -57,8 +57,15 @@ class Prior:
     values: tuple[tuple[str, float], ...]
     function: Callable | None
 
-    def __init__(self, distribution: str, *, on: str = "sd", at: str = "zero", **parameters: float) -> None:
+    def __init__(
+        self, distribution: str, *numbers: float, on: str = "sd", at: str = "zero", **parameters: float
+    ) -> None:
         _check_names(distribution, on, at)
+        if numbers:  # the order of the same distribution's parameters differs from package to package
+            raise PriorError(
+                f"Prior({distribution!r}, {', '.join(map(str, numbers))}) has numbers without names; parameters go by "
+                f"name, as in Prior('Normal', mu=0, sigma=1)"
+            )
         set_field = object.__setattr__  # the one place where a field of a frozen record is set: its construction
         set_field(self, "distribution", distribution)
         set_field(self, "on", on)

@@ -268,7 +268,7 @@ def _unknown(key: str, kinds: Mapping[str, str]) -> PriorError:
         own = INTERCEPT_AT_ZERO if reported else coefficient_label(key)
         near = f"; did you mean {own!r}?" if reported or own in names else suggest(str(key), names)
         found = f"the model has no parameter {key!r} to give a prior{near}"
-    return PriorError(f"{found}; the names are {listing(names, limit=NAMES_LISTED)}")
+    return PriorError(f"{found} (names: {listing(names, limit=NAMES_LISTED)})")
 
 
 def _check_support(key: str, kind: str, prior: Prior, above_zero: bool, support: tuple[float, float]) -> None:

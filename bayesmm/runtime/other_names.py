@@ -1,8 +1,11 @@
 """What arguments and attributes of other packages are called here: said in the error, so that nobody has to search."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+
+from bayesmm.errors import listing, suggest
 
 # Arguments of sample(), predict(), simulate() and emmeans() of R and Python packages -> what to write.
 ARGUMENTS = MappingProxyType(
@@ -27,6 +30,13 @@ ARGUMENTS = MappingProxyType(
         "include_group_specific": "groups=: 'conditional' with the random effects, 'population' without",
         "contrast": "variables={name: (first, second)}",
         "conditional": "at={name: values}",
+        "iter": "draws= of each chain, which come after tune= steps",
+        "iterations": "draws= of each chain, which come after tune= steps",
+        "warmup": "tune=",
+        "burnin": "tune=",
+        "ndraws": "draws=",
+        "adapt_delta": "target_accept=",
+        "control": "target_accept= and tune=",
     }
 )
 # Attributes of fits in lme4, statsmodels, brms, pymer4 and bambi -> what to write.
@@ -64,6 +74,9 @@ ATTRIBUTES = MappingProxyType(
 # Functions of lme4, the packages beside it, and bambi -> what to write.
 FUNCTIONS = MappingProxyType(
     {
+        "lme": "bmm.Model(formula, data).maximize(), with the groups in the formula: (1 | g)",
+        "mixedlm": "bmm.Model(formula, data).maximize(), with the groups in the formula: (1 | g)",
+        "gam": "bmm.Model('y ~ s(x)', data).maximize()",
         "lmer": "bmm.Model(formula, data).maximize()",
         "glmer": "bmm.Model(formula, data, family=...).maximize()",
         "glmmTMB": "bmm.Model(formula, data, family=...).maximize()",
@@ -89,15 +102,21 @@ def says_other_names(function: Callable) -> Callable:
     Raises
     ------
     TypeError
-        When called with an argument that it has not and that `ARGUMENTS` knows.
+        When called with an argument that it has not.
     """
-    own = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
+    code = function.__code__
+    own = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    open_to_others = bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
     @functools.wraps(function)
     def call(*args: object, **options: object) -> object:
         for name in options:
             if name in ARGUMENTS and name not in own:
                 raise TypeError(f"{function.__name__}() has no argument {name!r}; here it is {ARGUMENTS[name]}")
+            if name not in own and not open_to_others:
+                known = [argument for argument in own if argument != "self"]
+                said = f"{suggest(name, known)} (arguments: {listing(known, limit=len(known))})"
+                raise TypeError(f"{function.__name__}() has no argument {name!r}{said}")
         return function(*args, **options)
 
     return call

@@ -98,7 +98,11 @@ def test_no_ratio_is_said(linear, logit):
         (lambda f, p: bmm.emmeans(p, "a", type="response"), r"emmeans\(\) has no argument 'type'"),
         (lambda f, p: bmm.predictions(p, re_formula=None), r"predictions\(\) has no argument 're_formula'"),
         (lambda f, p: bmm.slopes(p, "x", alpha=0.1), "here it is ci_prob="),
-        (lambda f, p: p.predict(bogus=1), "unexpected keyword argument 'bogus'"),
+        (lambda f, p: p.predict(bogus=1), r"predict\(\) has no argument 'bogus' \(arguments: data, "),
+        (lambda f, p: p.predict(grups="population"), "has no argument 'grups'; did you mean 'groups'"),
+        (lambda f, p: f.model.sample(iter=2000, warmup=3), "here it is draws= of each chain, which come after tune="),
+        (lambda f, p: f.compare(5), "compare.. takes a maximised fit, as maximize.. gives, not int"),
+        (lambda f, p: bmm.plots.plot_prior_predictive(f), "of a Model, before any fit, not of a Fit; give fit.model"),
     ],
 )
 def test_arguments_of_other_packages_are_translated(call, said, logit, linear):

@@ -228,3 +228,9 @@ def test_fixed_and_custom_priors_have_no_density():
     for prior in (Prior("Fixed", value=3), Prior("Custom", function=print)):
         with pytest.raises(PriorError, match="no density"):
             prior.logpdf(1.0)
+
+
+def test_numbers_without_names_are_refused():
+    """Of a StudentT some packages begin with nu and others with mu, and a scale may be a precision."""
+    with pytest.raises(PriorError, match=r"Prior\('Normal', 0, 1\) has numbers without names; parameters go by name"):
+        Prior("Normal", 0, 1)

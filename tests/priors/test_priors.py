@@ -167,7 +167,7 @@ def test_a_choice_without_effect_is_a_warning(frame):
     [
         (
             {"beta[xx]": 1.0},
-            "no parameter 'beta[xx]' to give a prior; did you mean 'beta[x]'?; the names are Intercept_cen",
+            "no parameter 'beta[xx]' to give a prior; did you mean 'beta[x]'? (names: Intercept_cen",
         ),
         ({"sd_G": 1.0}, "did you mean 'sd_g'?"),
         ({"x": Prior("Normal", mu=0, sigma=1)}, "did you mean 'beta[x]'?"),

@@ -212,6 +212,8 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     PriorError
         If a prior is improper.
     """
+    if hasattr(model, "tree"):
+        raise TypeError("plot_prior_predictive() is of a Model, before any fit, not of a Fit; give fit.model")
     design, size = model.design, 1.0 if model.design.trials is None else model.design.trials
     drawn = model.prior_predictive(draws, seed)["prior_predictive"]["y"].values[0] / size
     observed, name = design.y / size, plain(design.response)
