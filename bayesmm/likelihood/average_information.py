@@ -102,7 +102,8 @@ def information(w, T_, lam_, R_, vectors_, products_, slopes_):
     scaled, solved = zero_matrix(length, m), zero_matrix(length, m)
     for i in range(length):
         times_lambda(b[i], lam, m, scaled[i])
-    times_symmetric(scaled, R, solved, length)
+    if m > 0:
+        times_symmetric(scaled, R, solved, length)
     for i in range(length):
         for j in range(i + 1):
             products[i, j] += dot(W[i], b[j]) - dot(solved[i], scaled[j])

@@ -15,6 +15,9 @@ LEAST_GAIN = 1e-6  # of the log density in a round: with less the search has end
 # Of differences, in the first units and in sds: a posterior may be 1e4 times narrower than its prior, and quadrature
 # leaves errors of 1e-5 in a gradient.
 FIRST_STEP, STEP = 1e-4, 1e-2
+# Times that a curvature may be of what the last Hessian has made of it, and how often it is taken again for that: along
+# a ridge it never settles.
+ALIKE, AGAIN = 10.0, 3
 APART = 3.0  # sds between two points that are two modes
 BITS = 17  # of the smallest part of an sd that coordinates are rounded to
 
@@ -59,7 +62,9 @@ def find_modes(posterior: Density, starts: Sequence[Floats], units: Floats) -> t
 def find_mode(posterior: Density, start: Floats, units: Floats) -> Mode | None:
     """Return the mode that a search by gradients finds from a start, (d,); None where the density is 0 there.
 
-    Quasi-Newton steps in the metric of the Hessian, which is taken again, by differences, as long as they lead on.
+    Quasi-Newton steps in the metric of the Hessian, which is taken again, by differences, as long as they lead on, and
+    as long as it is another than the last: far from the mode it may be indefinite, and differences in its metric are
+    then over many sds.
     `units`, (d,), are sizes of the coordinates that a first Hessian can be taken in: no more than 1e4 sds.
     """
     from scipy.optimize import minimize  # here, because it takes a fifth of a second to import
@@ -67,16 +72,22 @@ def find_mode(posterior: Density, start: Floats, units: Floats) -> Mode | None:
     x, (value, gradient) = start, posterior(start)
     if not np.isfinite(value):
         return None
-    metric, step = np.diag(units), FIRST_STEP
+    metric, step, again = np.diag(units), FIRST_STEP, AGAIN
     for _ in range(ROUNDS):
-        metric, step = metric @ factor_of(curvature(posterior, x, metric, step)), STEP
-        if np.abs(metric.T @ gradient).max(initial=0.0) < NEAR:
+        H = curvature(posterior, x, metric, step)
+        curved = np.linalg.eigvalsh(H)
+        settled = again == 0 or (curved.max(initial=1.0) < ALIKE and curved.min(initial=1.0) > 1 / ALIKE)
+        metric, step = metric @ factor_of(H), STEP
+        if settled and np.abs(metric.T @ gradient).max(initial=0.0) < NEAR:
             break
         criterion = _criterion(posterior, x, metric, value)
         options = {"gtol": NEAR / 10, "ftol": 0.0, "maxiter": STEPS, "maxcor": 20}
         found = minimize(criterion, np.zeros_like(x), jac=True, method="L-BFGS-B", options=options)
         if not -found.fun > value + LEAST_GAIN:
-            break
+            if settled:
+                break
+            again -= 1
+            continue  # the Hessian is taken again at the same point, in a better metric
         x = x + metric @ found.x
         value, gradient = posterior(x)
     return Mode(x, metric, value)

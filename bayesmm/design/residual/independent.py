@@ -54,7 +54,8 @@ def is_by_rows(design) -> bool:
 def by_rows(design):
     """Return a linear design that `is_by_rows` as that of a generalised model, sigma being a parameter of its family.
 
-    Such a model has weights that count rows, so rows are multiplied by the roots of those that divide variances.
+    Such a model has weights that count rows, so rows are multiplied by the roots of those that divide variances; the
+    log density lacks a constant, half the sum of their logs.
     """
     design = replace(design, spec=replace(design.spec, family=replace(design.family, varying=True)))
     if design.weights is None:
