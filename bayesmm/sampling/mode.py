@@ -15,9 +15,9 @@ LEAST_GAIN = 1e-6  # of the log density in a round: with less the search has end
 # Of differences, in the first units and in sds: a posterior may be 1e4 times narrower than its prior, and quadrature
 # leaves errors of 1e-5 in a gradient.
 FIRST_STEP, STEP = 1e-4, 1e-2
-# Times that a curvature may be of what the last Hessian has made of it, and how often it is taken again for that: along
-# a ridge it never settles.
-ALIKE, AGAIN = 10.0, 3
+# Sds of a step from which on differences are no derivatives; a curvature after such ones, in the metric that they have
+# given, that shows it as far too narrow; and how often a Hessian is taken again for that.
+SHORT, NARROW, AGAIN = 0.1, 0.1, 3
 APART = 3.0  # sds between two points that are two modes
 BITS = 17  # of the smallest part of an sd that coordinates are rounded to
 
@@ -63,8 +63,7 @@ def find_mode(posterior: Density, start: Floats, units: Floats) -> Mode | None:
     """Return the mode that a search by gradients finds from a start, (d,); None where the density is 0 there.
 
     Quasi-Newton steps in the metric of the Hessian, which is taken again, by differences, as long as they lead on, and
-    as long as it is another than the last: far from the mode it may be indefinite, and differences in its metric are
-    then over many sds.
+    where the differences were over many sds: far from the mode a Hessian may be indefinite, and its metric too wide.
     `units`, (d,), are sizes of the coordinates that a first Hessian can be taken in: no more than 1e4 sds.
     """
     from scipy.optimize import minimize  # here, because it takes a fifth of a second to import
@@ -72,11 +71,12 @@ def find_mode(posterior: Density, start: Floats, units: Floats) -> Mode | None:
     x, (value, gradient) = start, posterior(start)
     if not np.isfinite(value):
         return None
-    metric, step, again = np.diag(units), FIRST_STEP, AGAIN
+    metric, step, far, again = np.diag(units), FIRST_STEP, False, AGAIN
     for _ in range(ROUNDS):
         H = curvature(posterior, x, metric, step)
-        curved = np.linalg.eigvalsh(H)
-        settled = again == 0 or (curved.max(initial=1.0) < ALIKE and curved.min(initial=1.0) > 1 / ALIKE)
+        curved, before = np.linalg.eigvalsh(H), far
+        far = step * np.sqrt(max(curved.max(initial=0.0), 0.0)) > SHORT
+        settled = again == 0 or not (far or (before and curved.min(initial=1.0) < NARROW))
         metric, step = metric @ factor_of(H), STEP
         if settled and np.abs(metric.T @ gradient).max(initial=0.0) < NEAR:
             break

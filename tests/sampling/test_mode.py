@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from importance_cases import case
 
+import bayesmm as bmm
 from bayesmm.likelihood.compiled import from_python, pointers
 from bayesmm.likelihood.whitened import Whitened, expansion, whitened_density
 from bayesmm.sampling.marginal import centre, units
@@ -96,3 +97,14 @@ def test_coordinates_of_the_sampler_do_not_depend_on_last_digits():
         np.testing.assert_array_equal(one, other)
     assert np.abs(np.linalg.solve(factor, x - mode.x)).max() < 1e-4  # sds
     np.testing.assert_allclose(np.linalg.solve(factor, own), np.eye(4), atol=1e-4)
+
+
+@pytest.mark.parametrize("s", [1.0, 1e-2, 1e-4, 1e-5])
+def test_chains_are_short_also_where_the_search_for_the_mode_comes_from_afar(s):
+    """Where beta is wrong sigma seems large and the Hessian is indefinite; in its metric differences are none."""
+    rng, g = np.random.default_rng(1), np.arange(160) % 8
+    x, e = rng.normal(size=(2, 160))
+    model = bmm.Model("y ~ x + (1 | g)", {"y": 2 * x + rng.normal(size=8)[g] + s * e, "x": x, "g": g})
+    fit = model.sample(300, chains=2, effects="explicit", seed=3, progress=False)
+    assert fit.tree["sample_stats"]["n_steps"].mean() < 10  # 200 to 400 in such a metric
+    assert fit.summary()["ess_bulk"].min() > 400
