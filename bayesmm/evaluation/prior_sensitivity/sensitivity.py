@@ -124,7 +124,7 @@ def sensitivity(fit, quantities: Mapping[str, object] | None = None) -> Sensitiv
     if rest_size(fit.design) > MOST_REST:
         step = max(1, -(-total // DRAWS))
         further = {name: values[:, ::step] for name, values in further.items()}
-        fit = thinned(fit)
+        fit = thinned(fit, DRAWS)
     prior = log_prior(fit)
     likelihood, how = integrated_log_likelihood(fit)
     draws = np.concatenate([draws_of(fit, parameters), *(values[None] for values in further.values())])
