@@ -368,8 +368,7 @@ class PointFit(Estimates):
     def simulate(self, draws: int = 1, seed: int | None = None, effects: str = "new") -> pd.DataFrame:
         """Return responses simulated from the estimates, rows x sim_1, sim_2, ...
 
-        The random effects are drawn anew for each (`effects` "new"), or are the modes ("kept"); the curves of smooths
-        are always the estimated ones: see `Model.simulate`.
+        The random effects are drawn anew, or are the modes (`effects` "kept"); curves stay: see `Model.simulate`.
         """
         from bayesmm.posterior.simulate import simulate_point
 

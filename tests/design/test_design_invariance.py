@@ -93,6 +93,9 @@ def test_renaming_levels_in_the_same_order_keeps_the_numbers(frame, prefix):
 # other data
 
 
+COMPLETE = "other rows have to be complete, so leave these out or fill them in"
+
+
 def fitted():
     return design("y ~ a*x + center(z) + (1 | b)", SIX)
 
@@ -167,8 +170,11 @@ def test_no_rows_give_arrays_without_rows(empty):
             lambda d: d.assign(a=1.5),
             "'a' had levels ('u', 'v') in the data of the fit and holds numbers now; expected the same kind",
         ),
-        (lambda d: d.assign(x=[1, 2, 3, np.nan, 5, np.nan]), "2 of 6 rows have missing values (x: 2): rows [3, 5]"),
-        (lambda d: d.assign(b=[None, *"pqqrr"]), "1 of 6 rows has missing values (b: 1): row [0]"),
+        (
+            lambda d: d.assign(x=[1, 2, 3, np.nan, 5, np.nan]),
+            f"2 of 6 rows have missing values (x: 2): rows [3, 5]; {COMPLETE}",
+        ),
+        (lambda d: d.assign(b=[None, *"pqqrr"]), f"1 of 6 rows has missing values (b: 1): row [0]; {COMPLETE}"),
         (
             lambda d: d.assign(x=np.inf),
             "'x' is infinite in rows [0, 1, 2, 3, 4, ...] (6 in all); expected finite numbers",

@@ -26,7 +26,7 @@ def point(model):
 
 @pytest.fixture(scope="module")
 def fit(model):
-    return model.sample(seed=1, draws=200, progress=False)
+    return model.sample(seed=2, draws=200, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -240,8 +240,7 @@ def _say_effects(design, parameter: Parameter, draws: np.ndarray, at_means: bool
     """
     block = design.blocks[parameter.block]
     if parameter.kind == "sd" and block.smooth:
-        what = bends(design, parameter.block, parameter.terms[0])
-        return f"the data do not show that {block.group} {what}; {smaller(design, parameter.block)}."
+        return f"the data do not show that {bends(design, parameter)}; {smaller(design, parameter.block)}."
     if parameter.kind == "sd":
         term = block.columns[parameter.terms[0]]
         upper = np.quantile(draws, 0.975)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayesmm.design.blocks import bars_by_block
+from bayesmm.design.parameters import Parameter
 from bayesmm.design.records import Block, Design
 from bayesmm.design.smooth_places import CurvePlace, curve_places
 from bayesmm.design.summed import is_summed
@@ -63,11 +64,13 @@ def smaller(design: Design, k: int) -> str:
     return f"leave the term out, {step}" if step else "leave the term out"
 
 
-def bends(design: Design, k: int, i: int) -> str:
-    """Return what a smooth does whose sd of column i in block k is above 0."""
-    x, *others = _place(design, k).variables
-    part = next(text for text, column in design.blocks[k].sds if column == i)
-    return f"bends along {({'first': x, 'second': others[0]} | {'both': 'both at once'})[part]}" if others else "bends"
+def bends(design: Design, sd: Parameter) -> str:
+    """Return what is so of a smooth whose sd is above 0: "s(x) bends", "t2(x, z) bends along x"."""
+    block = design.blocks[sd.block]
+    x, *others = _place(design, sd.block).variables
+    part = next(text for text, column in block.sds if column == sd.terms[0])
+    along = f" along {({'first': x, 'second': others[0], 'both': 'both at once'})[part]}" if others else ""
+    return f"{block.group} bends{along}"
 
 
 def _place(design: Design, k: int) -> CurvePlace:
