@@ -31,6 +31,7 @@ from validation.simulated import (
 # Of each of two crossed factors, and rows: from 190 levels on polynomials are taken; so are they of as many groups of
 # a few yes/no answers.
 MANY_LEVELS, MANY_ROWS, FEW_ROWS = 240, 1800, 6
+ALIKE = bmm.Prior("HalfNormal", sigma=0.15)
 
 
 def by_level(truth: Truth, data: pd.DataFrame, root: np.ndarray, place: np.ndarray, name: str = "g") -> np.ndarray:
@@ -139,12 +140,17 @@ def many_levels(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
     return gaussian(truth, data, intercepts(truth, data["g"], "g") + intercepts(truth, data["h"], "h"))
 
 
-def many_groups(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+def many_groups_alike(truth: Truth, data: pd.DataFrame) -> pd.DataFrame:
+    """Draw the same of groups that differ so little that the posterior of their sd goes down to 0."""
+    return many_groups(truth, data, ALIKE)
+
+
+def many_groups(truth: Truth, data: pd.DataFrame, prior: bmm.Prior = SD) -> pd.DataFrame:
     """Draw yes/no responses of so many groups that a polynomial takes the place of the likelihood."""
     g = np.repeat(np.arange(MANY_LEVELS), FEW_ROWS)
     x = truth.rng.normal(size=len(g))
     data = pd.DataFrame({"x": x - x.mean(), "g": [f"g{i:03}" for i in g]})
-    eta = fixed_part(truth, data, RESPONSES["bernoulli"].centre) + intercepts(truth, data["g"], "g")
+    eta = fixed_part(truth, data, RESPONSES["bernoulli"].centre) + intercepts(truth, data["g"], "g", prior)
     return response(truth, data, eta, "bernoulli")
 
 
