@@ -23,7 +23,7 @@ NULL = 2  # functions without a penalty: the constant and the straight line
 MOST_CENTRES = (
     2000  # distinct values that a thin plate spline is built on (mgcv's max.knots); of more, so many quantiles
 )
-ALL_OF = 400  # rows of a matrix of which all eigenvectors are found at once
+ALL_OF = 400  # rows of a matrix of which all eigenvectors are found at once: in some hundredths of a second
 CHUNK = 2_000_000  # numbers of the radial functions that are made at a time
 DEGREE, DIFFERENCE = 3, 2  # of P-splines: cubic, with second differences penalised
 MARGIN = 0.001  # share of the range that P-splines' knots go beyond it
@@ -112,20 +112,25 @@ def learn_smooth(
     Raises
     ------
     DataError
-        Fewer distinct values than basis functions, or too few of these.
+        Fewer distinct values, or pairs of them, than basis functions, or too few of these.
     """
-    pairs = len(np.unique(np.column_stack(x), axis=0))
-    if len(x) > 1 and np.prod(k) > pairs:
-        raise DataError(
-            f"{name} has {' x '.join(map(str, k))} = {np.prod(k):,} basis functions, which must not be more than the "
-            f"distinct pairs of its variables, {pairs:,}; give a smaller k"
-        )
+    if function == "t2":
+        _check_pairs(name, x, k)
     margins = tuple(_margin(name, values, size, basis) for values, size in zip(x, k, strict=True))
     built = [(margin_columns(m, values), _penalty(m, size)) for m, values, size in zip(margins, x, k, strict=True)]
     if function == "s":
         B, S = built[0]
         return Smooth(margins, *_turned(B, S, x[0], centred), ("smooth",))
     return Smooth(margins, *_surface(built), ("both", "first", "second"))
+
+
+def _check_pairs(name: str, x: Sequence[Array], k: Sequence[int]) -> None:
+    pairs, size = len(np.unique(np.column_stack(x), axis=0)), int(np.prod(k))
+    if size > pairs:
+        raise DataError(
+            f"{name} has {' x '.join(map(str, k))} = {size:,} basis functions, which must not be more than the "
+            f"distinct pairs of its variables, {pairs:,}; give a smaller k"
+        )
 
 
 def smooth_columns(smooth: Smooth, x: Sequence[Array]) -> tuple[Array, list[Array]]:

@@ -109,6 +109,8 @@ def compare(fit, point=None, consistency: bool | str = False) -> Comparison:
     ------
     ValueError
         If `point` is of another model or of other responses than `fit`, or `consistency` is none of its choices.
+    TypeError
+        If `point` is no maximised fit.
     """
     check_choice(consistency)
     if point is not None and not isinstance(point, Estimates):

@@ -10,8 +10,9 @@ from bayesmm.likelihood.packed import Floats, Ints
 # How far it reaches, in sds of the draws, and at most, of the log of a parameter: where it would be wider the data
 # hardly tell the parameter, and no polynomial is near.
 REACH, WIDEST, NARROWEST = 4.5, 2.0, 1e-6
-# An sd may be 0 where draws of its log spread by so much. Then it has a floor, so far below its middle, under which its
-# square, in which a likelihood is smooth at 0, takes the place of its log, and the box reaches to a part of the floor.
+# An sd may be 0 where draws of its log spread by so much: 4.5 sds below their middle is then a sixth of it, and weak
+# data have mass below. Then it has a floor, so far under the middle, in logs, from which down its square, in which a
+# likelihood is smooth at 0, takes the place of its log, and the box reaches to a part of the floor; ours.
 WEAK, BELOW, PART = 0.4, 1.0, 0.02
 ALONE = -1  # the diagonal of what is no entry of a factor
 

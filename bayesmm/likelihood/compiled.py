@@ -281,6 +281,16 @@ def c_function_on_disk(signature: types.Type, function: Callable, plan: str | No
             PLANS.pop()
 
 
+def from_template(template: Callable, kernel: Callable, signature: types.Type, name: str, **known: object) -> object:
+    """Return a copy of a function as a C function, compiled or from the disk, under a name of its own.
+
+    `known` are its global names, among them the compiled `kernel`, whose source is a part of the key on disk.
+    """
+    made = FunctionType(template.__code__, {**template.__globals__, **known}, name)
+    made.__qualname__ = name
+    return c_function_on_disk(signature, keyed(made, kernel_version(kernel, source_version())))
+
+
 @intrinsic
 def pointer(context, array, at):
     """Return the pointer to the number at a place of an array of float64, or of a pointer to one.

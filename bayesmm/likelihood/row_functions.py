@@ -1,7 +1,6 @@
 """How compiled code knows a family: by its number, or by the address of a table of C functions of a row."""
 
 import re
-from types import FunctionType
 
 import numpy as np
 from numba import carray, types
@@ -11,15 +10,7 @@ from numba.extending import intrinsic
 from bayesmm.families.family import MOST_PARAMETERS, Family
 from bayesmm.families.links import LINKS
 from bayesmm.families.observed import number_at
-from bayesmm.likelihood.compiled import (
-    OTHER_FORMS,
-    c_function_on_disk,
-    from_kernel,
-    kernel_version,
-    keyed,
-    once,
-    source_version,
-)
+from bayesmm.likelihood.compiled import OTHER_FORMS, from_kernel, from_template, once
 from bayesmm.likelihood.own_family import functions_of
 from bayesmm.likelihood.response_kernels import OUTPUTS, ROW, WIDEST
 
@@ -101,8 +92,5 @@ def _joint(y, size, eta, aux, out):
 
 def _c_function(name: str, kernel, link: int, numbers: int, template=_row):
     """Return a copy of a template as a C function, compiled or from the disk, under a name of its own."""
-    known = {**globals(), "KERNEL": from_kernel(kernel), "LINK": link, "NUMBERS_OUT": numbers}
-    made = FunctionType(template.__code__, known, name)
-    made.__qualname__ = name
-    version = kernel_version(kernel, source_version())
-    return c_function_on_disk(ROW, keyed(made, version))
+    known = {"KERNEL": from_kernel(kernel), "LINK": link, "NUMBERS_OUT": numbers}
+    return from_template(template, kernel, ROW, name, **known)

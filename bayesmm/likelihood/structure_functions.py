@@ -1,22 +1,12 @@
 """The kernels of structures as C functions of addresses, compiled at their first use or from the disk."""
 
 from collections.abc import Callable
-from types import FunctionType
 
 import numpy as np
 from numba import carray, types
 
 from bayesmm.design.covariance.structure import COMPLEX_STEP
-from bayesmm.likelihood.compiled import (
-    DOUBLES,
-    WORDS,
-    c_function_on_disk,
-    from_kernel,
-    kernel_version,
-    keyed,
-    once,
-    source_version,
-)
+from bayesmm.likelihood.compiled import DOUBLES, WORDS, from_kernel, from_template, once
 
 # (sizes: backward, values, rows and columns of the table; sigma; values; table; found; derivatives with respect to what
 # is found; those with respect to the values out; what the kernel returns) -> 1
@@ -83,9 +73,5 @@ def log_sd_function(kernel: Callable) -> object:
 
 
 def _c_function(template: Callable, kernel: Callable, signature: types.Type) -> object:
-    known = {**globals(), "OF_STRUCTURE": from_kernel(kernel)}
     name = f"{kernel.__module__.replace('.', '_')}_{kernel.__name__}"
-    made = FunctionType(template.__code__, known, name)
-    made.__qualname__ = name
-    version = kernel_version(kernel, source_version())
-    return c_function_on_disk(signature, keyed(made, version))
+    return from_template(template, kernel, signature, name, OF_STRUCTURE=from_kernel(kernel))

@@ -211,6 +211,8 @@ def plot_prior_predictive(model, draws: int = 200, seed: int | None = None):
     ------
     PriorError
         If a prior is improper.
+    TypeError
+        If it is given a fit.
     """
     if hasattr(model, "tree"):
         raise TypeError("plot_prior_predictive() is of a Model, before any fit, not of a Fit; give fit.model")
